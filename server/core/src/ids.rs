@@ -1,0 +1,86 @@
+//! Random 128-bit ids. They are made outside and come in as arguments: this crate knows no randomness.
+
+use std::fmt;
+
+use crate::invalid::{Field, Invalid};
+
+/// Names one grant. A secret of its holder, so its `Debug` shows nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(u128);
+
+/// Names a session. Shown in lists and logs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u128);
+
+impl HoldId {
+    /// From 128 random bits.
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The id as its holder gets to see it: 32 hexadecimal digits.
+    pub fn reveal(self) -> String {
+        format!("{:032x}", self.0)
+    }
+
+    /// Reads what [`HoldId::reveal`] wrote.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let wrong = || {
+            Invalid::new(
+                Field::HoldId,
+                "the hold id is not one: it has 32 hexadecimal digits, as acquire returned them",
+            )
+        };
+        parse_hex(text).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl SessionId {
+    /// From 128 random bits.
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// Reads 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text).map(Self)
+    }
+}
+
+impl fmt::Debug for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HoldId(secret)")
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+fn parse_hex(text: &str) -> Option<u128> {
+    let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    digits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_id_survives_the_round_trip_and_stays_secret() {
+        let id = HoldId::from_bits(0x00ab_cdef);
+        assert_eq!(HoldId::parse(&id.reveal()).unwrap(), id);
+        assert!(!format!("{id:?}").contains("abcdef"));
+        for bad in ["", "abc", "+0000000000000000000000000abcdef", &"g".repeat(32), &"0".repeat(33)] {
+            assert!(HoldId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

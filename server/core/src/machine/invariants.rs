@@ -1,0 +1,65 @@
+//! What must always be so, for tests to check after every command.
+
+use super::{HoldState, Machine};
+use crate::command::Party;
+
+impl Machine {
+    /// Checks the whole state, at the cost of walking through all of it.
+    ///
+    /// # Panics
+    /// If anything is not as it must be, which is a defect of this crate.
+    pub fn assert_invariants(&self) {
+        let (mut holders, mut waiters) = (0, 0);
+        for (key, resource) in &self.resources {
+            assert!(!resource.is_unused(), "{key:?} is kept though nobody uses it");
+            let permits: u64 = resource.holders.iter().map(|(_, id)| u64::from(self.holds[id].claim.permits())).sum();
+            assert_eq!(permits, u64::from(resource.used), "permits of {key:?}");
+            assert!(resource.used <= resource.limit, "{key:?} is granted beyond its limit");
+            if let Some(head) = resource.queue.values().next() {
+                assert!(!resource.fits(self.holds[head].claim.permits()), "the head of {key:?} fits and waits");
+            }
+            for (token, id) in &resource.holders {
+                assert!(matches!(&self.holds[id].state, HoldState::Held { token: own, .. } if own == token));
+                assert_eq!(self.holds[id].resource, *key);
+            }
+            for (ticket, id) in &resource.queue {
+                assert!(matches!(&self.holds[id].state, HoldState::Waiting(own) if own == ticket));
+                assert_eq!(self.holds[id].resource, *key);
+            }
+            holders += resource.holders.len();
+            waiters += resource.queue.len();
+        }
+        assert_eq!(holders + waiters, self.holds.len(), "every hold is in one resource");
+        self.assert_indexes();
+    }
+
+    fn assert_indexes(&self) {
+        let (mut entries, mut leases, mut requests) = (0, 0, 0);
+        for (id, hold) in &self.holds {
+            let of_hold = match &hold.state {
+                HoldState::Waiting(_) => 1,
+                HoldState::Held { entries, deadline, .. } => {
+                    if let Some(deadline) = deadline {
+                        assert!(self.deadlines.contains(&(deadline.at, *id)));
+                        leases += 1;
+                    }
+                    entries.len()
+                }
+            };
+            match &hold.party {
+                Party::Session { .. } => entries += of_hold,
+                Party::Lease { request, .. } => requests += usize::from(request.is_some()),
+            }
+        }
+        assert_eq!(leases, self.deadlines.len(), "every deadline is that of a lease");
+        assert_eq!(requests, self.requests.len(), "every request id is that of a lease");
+        assert_eq!(entries, self.sessions.values().map(std::collections::BTreeMap::len).sum::<usize>());
+        assert!(self.sessions.values().all(|requests| !requests.is_empty()));
+        for (actor, holds) in &self.actors {
+            assert!(holds.held.is_some() || !holds.waiting.is_empty(), "{actor:?} is kept without a hold");
+            for id in holds.held.iter().chain(holds.waiting.values()) {
+                assert_eq!(self.holds[id].actor().as_ref(), Some(actor));
+            }
+        }
+    }
+}

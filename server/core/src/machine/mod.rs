@@ -1,0 +1,365 @@
+//! The state, and the few steps of which every command is made.
+
+mod acquire;
+mod invariants;
+mod query;
+mod release;
+mod renew;
+mod session;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::command::{EndReason, Event, Expire, Grant, Lease, Party, Refusal};
+use crate::ended::{EndedHold, EndedHolds};
+use crate::id_map::IdHasherBuilder;
+use crate::ids::{HoldId, SessionId};
+use crate::labels::{Metadata, Owner, OwnerKey, RequestId};
+use crate::limits::{ENTRIES_PER_HOLD_MAX, TOKEN_END};
+use crate::resource::{Claim, Resource, ResourceKey, Ticket, Token};
+use crate::time::{Now, Time, WallTime};
+
+/// The clock can push tokens no further than this (it is the year 2112), so that there is always room to count on.
+const TOKEN_CLOCK_END: u64 = TOKEN_END / 2;
+
+/// All resources of one engine. See the crate's description for the rules.
+#[derive(Debug, Default)]
+pub struct Machine {
+    resources: BTreeMap<ResourceKey, Resource>,
+    /// Holders and waiters alike. Every id in the other maps is in here.
+    holds: HashMap<HoldId, Hold, IdHasherBuilder>,
+    /// What each session has, by its own request numbers. A re-entered hold is here once for each of its entries.
+    sessions: HashMap<SessionId, BTreeMap<u64, HoldId>, IdHasherBuilder>,
+    /// Leases that were asked for with a request id.
+    requests: BTreeMap<RequestId, HoldId>,
+    /// Re-entrant holds and the re-entrant waiters behind them.
+    actors: BTreeMap<Actor, ActorHolds>,
+    /// When leases end.
+    deadlines: BTreeSet<(Time, HoldId)>,
+    ended: EndedHolds,
+    last_ticket: Ticket,
+    last_token: u64,
+    /// Of the command at work.
+    events: Vec<Event>,
+}
+
+/// Whatever can be told to a [`Machine`]; see [`Machine::apply`].
+pub trait Command {
+    /// What it answers.
+    type Outcome;
+
+    /// Carries the command out. Call [`Machine::apply`] instead, which first ends what is due.
+    #[doc(hidden)]
+    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome;
+}
+
+/// What a command did.
+#[derive(Debug)]
+#[must_use]
+pub struct Applied<T> {
+    /// For its sender.
+    pub outcome: T,
+    /// For others, in the order in which it happened.
+    pub events: Vec<Event>,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Resources held or waited for.
+    pub resources: usize,
+    /// Holders and waiters.
+    pub holds: usize,
+}
+
+/// A holder or a waiter.
+#[derive(Debug)]
+struct Hold {
+    resource: ResourceKey,
+    claim: Claim,
+    party: Party,
+    owner: Owner,
+    metadata: Metadata,
+    /// Of the request while it waits, of the grant while it holds.
+    since: WallTime,
+    state: HoldState,
+}
+
+#[derive(Debug)]
+enum HoldState {
+    Waiting(Ticket),
+    Held {
+        token: Token,
+        /// The session's numbers for the acquires that it stands for; none for a lease.
+        entries: Vec<u64>,
+        deadline: Option<Deadline>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Time,
+    ttl: Duration,
+}
+
+/// Whose acquires re-enter each other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Actor {
+    session: SessionId,
+    resource: ResourceKey,
+    owner_key: OwnerKey,
+}
+
+#[derive(Debug, Default)]
+struct ActorHolds {
+    held: Option<HoldId>,
+    waiting: BTreeMap<Ticket, HoldId>,
+}
+
+impl Hold {
+    fn actor(&self) -> Option<Actor> {
+        match &self.party {
+            Party::Session { session, owner_key: Some(owner_key), .. } => {
+                Some(Actor { session: *session, resource: self.resource.clone(), owner_key: owner_key.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        match &self.party {
+            Party::Session { session, .. } => Some(*session),
+            Party::Lease { .. } => None,
+        }
+    }
+}
+
+impl Machine {
+    /// A machine in which nothing is held.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends what is due at `now`, then carries out `command`. Times should not go back; where one does,
+    /// deadlines just come later.
+    pub fn apply<C: Command>(&mut self, now: Now, command: C) -> Applied<C::Outcome> {
+        self.expire(now);
+        let outcome = command.run(self, now);
+        Applied { outcome, events: std::mem::take(&mut self.events) }
+    }
+
+    /// When the next lease ends: apply [`Expire`] then, or any other command, to let the next waiter in.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// How much there is.
+    pub fn census(&self) -> Census {
+        Census { resources: self.resources.len(), holds: self.holds.len() }
+    }
+
+    fn expire(&mut self, now: Now) {
+        while let Some(&(at, id)) = self.deadlines.first()
+            && at <= now.time
+        {
+            let Some(hold) = self.remove(id, Some(EndReason::Expired)) else { break };
+            let resource = hold.resource.clone();
+            self.events.push(Event::Ended { to: hold.session(), hold: id, resource, reason: EndReason::Expired });
+            self.serve(now, &hold.resource);
+        }
+    }
+
+    /// Grants the head of a queue for as long as it fits, and forgets a resource that nobody uses.
+    fn serve(&mut self, now: Now, key: &ResourceKey) {
+        while let Some(resource) = self.resources.get_mut(key) {
+            if resource.is_unused() {
+                self.resources.remove(key);
+                return;
+            }
+            let Some((&ticket, &id)) = resource.queue.first_key_value() else { return };
+            let Some(hold) = self.holds.get(&id) else { return };
+            if !resource.fits(hold.claim.permits()) {
+                return;
+            }
+            resource.queue.remove(&ticket);
+            self.promote(now, id, ticket);
+        }
+    }
+
+    /// Makes a waiter that has left the queue a holder, and lets its own re-entries in.
+    fn promote(&mut self, now: Now, id: HoldId, ticket: Ticket) {
+        if let Some(grant) = self.grant(now, id) {
+            self.announce(id, grant);
+        }
+        let Some(actor) = self.holds.get(&id).and_then(Hold::actor) else { return };
+        let Some(of_actor) = self.actors.get_mut(&actor) else { return };
+        of_actor.waiting.remove(&ticket);
+        let waiting: Vec<_> = of_actor.waiting.iter().map(|(ticket, id)| (*ticket, *id)).collect();
+        for (ticket, waiter) in waiting {
+            self.merge_waiter(now, id, waiter, ticket);
+        }
+    }
+
+    /// Turns a re-entrant waiter into one more entry of `held`, if that covers it.
+    fn merge_waiter(&mut self, now: Now, held: HoldId, waiter: HoldId, ticket: Ticket) {
+        let Some(Hold { party: Party::Session { session, request, .. }, claim, .. }) = self.holds.get(&waiter) else {
+            return;
+        };
+        let (session, request, claim) = (*session, *request, *claim);
+        let Ok(grant) = self.reenter(now, held, request, claim) else { return };
+        if let Some(hold) = self.holds.remove(&waiter) {
+            if let Some(of_actor) = hold.actor().and_then(|actor| self.actors.get_mut(&actor)) {
+                of_actor.waiting.remove(&ticket);
+            }
+            if let Some(resource) = self.resources.get_mut(&hold.resource) {
+                resource.queue.remove(&ticket);
+            }
+        }
+        self.events.push(Event::Granted { to: Some((session, request)), grant });
+    }
+
+    /// Makes `id`, which is neither in the queue nor a holder, a holder of its resource. The caller has checked that its
+    /// permits are free.
+    fn grant(&mut self, now: Now, id: HoldId) -> Option<Grant> {
+        let token = self.next_token(now);
+        let hold = self.holds.get_mut(&id)?;
+        let (entries, deadline) = match &hold.party {
+            Party::Session { request, .. } => (vec![*request], None),
+            Party::Lease { ttl, .. } => {
+                let at = now.time.saturating_add(*ttl);
+                self.deadlines.insert((at, id));
+                (Vec::new(), Some(Deadline { at, ttl: *ttl }))
+            }
+        };
+        hold.since = now.wall;
+        hold.state = HoldState::Held { token, entries, deadline };
+        let (actor, permits) = (hold.actor(), hold.claim.permits());
+        self.resources.get_mut(&hold.resource)?.add_holder(token, id, permits);
+        if let Some(actor) = actor {
+            self.actors.entry(actor).or_default().held = Some(id);
+        }
+        self.describe_grant(now, id)
+    }
+
+    /// Adds an acquire of the same actor to a hold. No permits change hands, so it passes the queue.
+    fn reenter(&mut self, now: Now, held: HoldId, request: u64, claim: Claim) -> Result<Grant, Refusal> {
+        let holder = self.holds.get_mut(&held).ok_or(Refusal::HoldNotFound)?;
+        if claim.limit() != holder.claim.limit() {
+            return Err(Refusal::LimitMismatch { in_use: holder.claim.limit() });
+        }
+        if claim.permits() > holder.claim.permits() {
+            return Err(Refusal::ReentryTooLarge);
+        }
+        let HoldState::Held { entries, .. } = &mut holder.state else { return Err(Refusal::HoldNotFound) };
+        if entries.len() >= ENTRIES_PER_HOLD_MAX {
+            return Err(Refusal::TooManyEntries);
+        }
+        entries.push(request);
+        if let Some(session) = holder.session() {
+            self.sessions.entry(session).or_default().insert(request, held);
+        }
+        self.describe_grant(now, held).ok_or(Refusal::HoldNotFound)
+    }
+
+    /// Takes a holder or waiter out of everything. Its resource stays, for [`Machine::serve`] to see to. `ended` is what
+    /// late calls are told; without it the hold leaves no trace.
+    fn remove(&mut self, id: HoldId, ended: Option<EndReason>) -> Option<Hold> {
+        let hold = self.holds.remove(&id)?;
+        match &hold.state {
+            HoldState::Waiting(ticket) => {
+                if let Some(resource) = self.resources.get_mut(&hold.resource) {
+                    resource.queue.remove(ticket);
+                }
+            }
+            HoldState::Held { token, deadline, .. } => {
+                if let Some(resource) = self.resources.get_mut(&hold.resource) {
+                    resource.remove_holder(*token, hold.claim.permits());
+                }
+                if let Some(deadline) = deadline {
+                    self.deadlines.remove(&(deadline.at, id));
+                }
+            }
+        }
+        self.unlink(id, &hold);
+        if let Some(reason) = ended {
+            let request = match &hold.party {
+                Party::Lease { request, .. } => request.clone(),
+                Party::Session { .. } => None,
+            };
+            let resource = hold.resource.clone();
+            self.ended.remember(id, EndedHold { reason, resource, claim: hold.claim, request });
+        }
+        Some(hold)
+    }
+
+    /// Takes a hold out of the indexes by session, request and actor.
+    fn unlink(&mut self, id: HoldId, hold: &Hold) {
+        match &hold.party {
+            Party::Lease { request, .. } => {
+                if let Some(request) = request {
+                    self.requests.remove(request);
+                }
+            }
+            Party::Session { session, request, .. } => match &hold.state {
+                HoldState::Waiting(_) => self.unlink_request(*session, *request),
+                HoldState::Held { entries, .. } => {
+                    for entry in entries {
+                        self.unlink_request(*session, *entry);
+                    }
+                }
+            },
+        }
+        let Some(actor) = hold.actor() else { return };
+        let Some(of_actor) = self.actors.get_mut(&actor) else { return };
+        match &hold.state {
+            HoldState::Waiting(ticket) => _ = of_actor.waiting.remove(ticket),
+            HoldState::Held { .. } if of_actor.held == Some(id) => of_actor.held = None,
+            HoldState::Held { .. } => {}
+        }
+        if of_actor.held.is_none() && of_actor.waiting.is_empty() {
+            self.actors.remove(&actor);
+        }
+    }
+
+    fn unlink_request(&mut self, session: SessionId, request: u64) {
+        if let Some(requests) = self.sessions.get_mut(&session) {
+            requests.remove(&request);
+            if requests.is_empty() {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    fn announce(&mut self, id: HoldId, grant: Grant) {
+        let to = match self.holds.get(&id).map(|hold| &hold.party) {
+            Some(Party::Session { session, request, .. }) => Some((*session, *request)),
+            _ => None,
+        };
+        self.events.push(Event::Granted { to, grant });
+    }
+
+    fn describe_grant(&self, now: Now, id: HoldId) -> Option<Grant> {
+        let hold = self.holds.get(&id)?;
+        let HoldState::Held { token, entries, deadline } = &hold.state else { return None };
+        Some(Grant {
+            hold: id,
+            token: *token,
+            entries: u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX),
+            acquired_at: hold.since,
+            lease: deadline.map(|Deadline { at, ttl }| Lease { ttl, expires_at: now.wall_at(at) }),
+        })
+    }
+
+    /// Tokens grow with every grant, and across restarts because they start from the wall clock.
+    fn next_token(&mut self, now: Now) -> Token {
+        self.last_token = (self.last_token + 1).max(now.wall.as_micros().min(TOKEN_CLOCK_END));
+        Token(self.last_token)
+    }
+}
+
+impl Command for Expire {
+    type Outcome = ();
+
+    /// Every command expires first, so there is nothing left to do.
+    fn run(self, _: &mut Machine, _: Now) {}
+}

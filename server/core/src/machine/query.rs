@@ -1,0 +1,84 @@
+//! Get and list.
+
+use std::ops::Bound;
+
+use super::{Command, HoldState, Machine};
+use crate::command::{Get, List};
+use crate::limits::DESCRIBED_PARTIES_MAX;
+use crate::name::Name;
+use crate::resource::{Kind, Resource, ResourceKey};
+use crate::time::Now;
+use crate::view::{HolderView, ResourceView, WaiterView};
+
+impl Command for Get {
+    type Outcome = ResourceView;
+
+    fn run(self, machine: &mut Machine, now: Now) -> ResourceView {
+        match machine.resources.get(&self.0) {
+            Some(resource) => machine.view(now, &self.0, resource),
+            None => ResourceView {
+                key: self.0,
+                limit: None,
+                holders: Vec::new(),
+                waiters: Vec::new(),
+                holder_count: 0,
+                waiter_count: 0,
+            },
+        }
+    }
+}
+
+impl Command for List {
+    type Outcome = Vec<ResourceView>;
+
+    fn run(self, machine: &mut Machine, now: Now) -> Vec<ResourceView> {
+        let key = |name| ResourceKey { kind: self.kind, name };
+        let from = match self.after {
+            Some(after) if after.as_str() >= self.prefix.as_str() => Bound::Excluded(key(after)),
+            _ => Bound::Included(key(Name::lower_bound(&self.prefix))),
+        };
+        machine
+            .resources
+            .range((from, Bound::Unbounded))
+            .take_while(|(key, _)| key.kind == self.kind && key.name.as_str().starts_with(&self.prefix))
+            .take(self.at_most)
+            .map(|(key, resource)| machine.view(now, key, resource))
+            .collect()
+    }
+}
+
+impl Machine {
+    fn view(&self, now: Now, key: &ResourceKey, resource: &Resource) -> ResourceView {
+        let waiters = resource.queue.values().take(DESCRIBED_PARTIES_MAX).enumerate();
+        ResourceView {
+            key: key.clone(),
+            limit: (key.kind == Kind::Semaphore).then_some(resource.limit),
+            holders: self.holder_views(now, resource, DESCRIBED_PARTIES_MAX),
+            waiters: waiters
+                .filter_map(|(index, id)| {
+                    let hold = self.holds.get(id)?;
+                    let (owner, claim, queued_at) = (hold.owner.clone(), hold.claim, hold.since);
+                    Some(WaiterView { owner, claim, queued_at, position: index + 1 })
+                })
+                .collect(),
+            holder_count: resource.holders.len(),
+            waiter_count: resource.queue.len(),
+        }
+    }
+
+    pub(super) fn holder_views(&self, now: Now, resource: &Resource, at_most: usize) -> Vec<HolderView> {
+        let view = |(token, id): &(_, _)| {
+            let hold = self.holds.get(id)?;
+            let HoldState::Held { deadline, .. } = &hold.state else { return None };
+            Some(HolderView {
+                owner: hold.owner.clone(),
+                metadata: hold.metadata.clone(),
+                token: *token,
+                claim: hold.claim,
+                acquired_at: hold.since,
+                expires_at: deadline.map(|deadline| now.wall_at(deadline.at)),
+            })
+        };
+        resource.holders.iter().take(at_most).filter_map(view).collect()
+    }
+}

@@ -1,0 +1,25 @@
+//! Renew.
+
+use super::{Command, Deadline, HoldState, Machine};
+use crate::command::{Grant, Refusal, Renew};
+use crate::time::Now;
+
+impl Command for Renew {
+    type Outcome = Result<Grant, Refusal>;
+
+    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome {
+        let id = self.hold;
+        let Some(hold) = machine.holds.get_mut(&id).filter(|hold| hold.resource == self.resource) else {
+            return Err(machine.why_not_held(id, Some(&self.resource)));
+        };
+        let HoldState::Held { deadline, .. } = &mut hold.state else { return Err(Refusal::HoldNotFound) };
+        let Some(deadline) = deadline else { return Err(Refusal::NotALease) };
+        let old = *deadline;
+        let ttl = self.ttl.unwrap_or(old.ttl);
+        *deadline = Deadline { at: now.time.saturating_add(ttl), ttl };
+        let new = *deadline;
+        machine.deadlines.remove(&(old.at, id));
+        machine.deadlines.insert((new.at, id));
+        machine.describe_grant(now, id).ok_or(Refusal::HoldNotFound)
+    }
+}

@@ -1,0 +1,165 @@
+//! Resources: what can be claimed of them, and who gets it next.
+
+use std::collections::BTreeMap;
+
+use crate::ids::HoldId;
+use crate::invalid::{Field, Invalid};
+use crate::limits::{LOCK_PERMITS, SEMAPHORE_LIMIT_MAX};
+use crate::name::Name;
+
+/// Lock or semaphore. Of one name they are two resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Held exclusively by one or shared by many.
+    Lock,
+    /// Has a limit of permits.
+    Semaphore,
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Alone: takes all permits.
+    Exclusive,
+    /// Beside other shared holders: takes one permit.
+    Shared,
+}
+
+/// A share of a semaphore: 1 ≤ permits ≤ limit ≤ 1,000,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Permits {
+    permits: u32,
+    limit: u32,
+}
+
+/// What an acquire wants of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// A lock, in this mode.
+    Lock(Mode),
+    /// Permits of a semaphore.
+    Semaphore(Permits),
+}
+
+/// Names a resource within a scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey {
+    /// Lock or semaphore.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+}
+
+/// Orders the grants of a name, whatever happens in between. Below 2^53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub(crate) u64);
+
+impl Token {
+    /// As a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Permits {
+    /// Checks a share.
+    pub fn new(permits: u32, limit: u32) -> Result<Self, Invalid> {
+        if limit == 0 || limit > SEMAPHORE_LIMIT_MAX {
+            return Err(Invalid::new(Field::Limit, "the limit of a semaphore is a number from 1 to 1000000"));
+        }
+        if permits == 0 || permits > limit {
+            let message = format!("permits is a number from 1 to the limit, which is {limit}");
+            return Err(Invalid::new(Field::Permits, message));
+        }
+        Ok(Self { permits, limit })
+    }
+
+    /// How many are taken.
+    pub const fn permits(self) -> u32 {
+        self.permits
+    }
+
+    /// Of how many.
+    pub const fn limit(self) -> u32 {
+        self.limit
+    }
+}
+
+impl Claim {
+    /// Of what kind of resource.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Lock(_) => Kind::Lock,
+            Self::Semaphore(_) => Kind::Semaphore,
+        }
+    }
+
+    pub(crate) const fn permits(self) -> u32 {
+        match self {
+            Self::Lock(Mode::Exclusive) => LOCK_PERMITS,
+            Self::Lock(Mode::Shared) => 1,
+            Self::Semaphore(share) => share.permits,
+        }
+    }
+
+    pub(crate) const fn limit(self) -> u32 {
+        match self {
+            Self::Lock(_) => LOCK_PERMITS,
+            Self::Semaphore(share) => share.limit,
+        }
+    }
+}
+
+/// The order of arrival, across all queues.
+pub(crate) type Ticket = u64;
+
+/// A resource in use: it exists while it is held or waited for.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    /// All permits there are.
+    pub(crate) limit: u32,
+    /// Permits that the holders have together.
+    pub(crate) used: u32,
+    /// In order of their tokens, so oldest first.
+    pub(crate) holders: Vec<(Token, HoldId)>,
+    /// In order of arrival.
+    pub(crate) queue: BTreeMap<Ticket, HoldId>,
+}
+
+impl Resource {
+    pub(crate) const fn new(limit: u32) -> Self {
+        Self { limit, used: 0, holders: Vec::new(), queue: BTreeMap::new() }
+    }
+
+    /// Whether that many permits are free. It says nothing of who is next in the queue.
+    pub(crate) const fn fits(&self, permits: u32) -> bool {
+        permits <= self.limit - self.used
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.holders.is_empty() && self.queue.is_empty()
+    }
+
+    pub(crate) fn add_holder(&mut self, token: Token, id: HoldId, permits: u32) {
+        debug_assert!(self.fits(permits), "a grant beyond the limit");
+        debug_assert!(self.holders.last().is_none_or(|(last, _)| *last < token), "tokens grow");
+        self.used += permits;
+        if self.holders.is_empty() {
+            // One holder is the rule; the vector's own first guess would be four.
+            self.holders.reserve_exact(1);
+        }
+        self.holders.push((token, id));
+    }
+
+    pub(crate) fn remove_holder(&mut self, token: Token, permits: u32) {
+        if let Ok(index) = self.holders.binary_search_by_key(&token, |(token, _)| *token) {
+            self.holders.remove(index);
+            self.used -= permits;
+        }
+    }
+
+    /// 1 is next.
+    pub(crate) fn position(&self, ticket: Ticket) -> usize {
+        self.queue.range(..=ticket).count()
+    }
+}

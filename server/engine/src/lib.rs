@@ -1,0 +1,124 @@
+//! Where the truth about locks is kept: the contract that every engine fulfils, and the engines.
+//!
+//! An engine answers at once and never waits for a lock. Waiting, its time limits and whoever does it live above.
+
+mod error;
+mod memory;
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, Either};
+use lockstead_core::{
+    Acquire, Acquired, Cancel, Cancelled, Census, EndSession, Event, Get, Grant, HoldId, List, Release, Released,
+    Renew, ResourceView, ResumeSession,
+};
+
+pub use error::{EngineError, Result};
+pub use memory::MemoryEngine;
+
+/// An engine's answer: at hand, or on its way. Await it in either case; one that is at hand costs no allocation.
+pub type Answer<'a, T> = Either<Ready<Result<T>>, BoxFuture<'a, Result<T>>>;
+
+/// An answer that is at hand.
+pub fn at_hand<'a, T>(result: Result<T>) -> Answer<'a, T> {
+    Either::Left(ready(result))
+}
+
+/// Keeps the truth about the resources of one scope.
+///
+/// # Behavior
+/// - Every method is atomic: nobody sees half of its effect.
+/// - What is due at the time of a call has ended before the call takes effect.
+/// - A call that fails with [`EngineError::Refused`] has changed nothing. One that fails otherwise may have happened;
+///   repeating it is safe, and has the effect of one call.
+/// - Events reach the [`Listener`] in the order in which they happened, each once; those of a call possibly before its
+///   answer.
+/// - Dropping a future before it is ready cancels nothing: the call may have happened.
+pub trait Engine: Send + Sync + 'static {
+    /// What people call it: `memory`, `redis`, `node`.
+    fn name(&self) -> &'static str;
+
+    /// In what it differs from other engines.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Asks for a hold.
+    ///
+    /// # Behavior
+    /// - Grants if the permits are free and nobody waits; else queues, or answers [`Acquired::Held`] if it may not.
+    /// - Serves a queue strictly in order of arrival: a head that does not fit holds up all behind it.
+    /// - A queued acquire ends with exactly one of [`Event::Granted`], a cancel, or the end of its session.
+    /// - Repeating a request (same session and number, or same request id) gives the first one's hold, or its place in
+    ///   the queue. Asking for something else under it is refused.
+    /// - Re-enters a hold of the same session and owner key; this passes the queue, for it takes no permits.
+    /// - The token is greater than at every earlier grant of the name.
+    fn acquire(&self, acquire: Acquire) -> Answer<'_, Acquired>;
+
+    /// Moves the deadline of a lease.
+    ///
+    /// # Behavior
+    /// - The new deadline counts from this call. The token stays.
+    /// - Refused if the hold is over, is not of that resource, or is no lease.
+    fn renew(&self, renew: Renew) -> Answer<'_, Grant>;
+
+    /// Gives a hold back.
+    ///
+    /// # Behavior
+    /// - The next waiters that fit are granted in the same step.
+    /// - By its session: gives up one entry; the hold ends with the last. By its bearer: the hold ends, and its session is
+    ///   told by [`Event::Ended`].
+    /// - Refused if the hold is over, or is not the releaser's.
+    fn release(&self, release: Release) -> Answer<'_, Released>;
+
+    /// Takes an acquire back.
+    ///
+    /// # Behavior
+    /// - A waiter leaves the queue without a trace, and those behind it that fit now are granted.
+    /// - A grant is kept or given back, as asked. One that is given back leaves no trace either: the same request may
+    ///   come again.
+    fn cancel(&self, cancel: Cancel) -> Answer<'_, Cancelled>;
+
+    /// Ends a session with all it has.
+    ///
+    /// # Behavior
+    /// - None of its waiters is granted in passing.
+    /// - Answers how many holds and waiters there were; 0 for a session that the engine has never seen.
+    fn end_session(&self, end: EndSession) -> Answer<'_, usize>;
+
+    /// Makes a session what its client says it is.
+    ///
+    /// # Behavior
+    /// - Keeps the holds that the client lists (cut down to the entries it lists) and the acquires that it will repeat;
+    ///   gives back everything else.
+    /// - Answers which of the listed holds are not the session's (any more).
+    fn resume_session(&self, resume: ResumeSession) -> Answer<'_, Vec<HoldId>>;
+
+    /// Describes one resource; without parties if nobody uses it.
+    fn get(&self, get: Get) -> Answer<'_, ResourceView>;
+
+    /// Describes the resources in use, in order of their names, bytewise.
+    fn list(&self, list: List) -> Answer<'_, Vec<ResourceView>>;
+
+    /// How much this server has in the engine.
+    fn census(&self) -> Census;
+}
+
+/// In what engines differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Holds outlive the server that granted them, so that its clients can move to another one.
+    pub outlives_server: bool,
+}
+
+/// Hears what happens in an engine.
+pub trait Listener: Send + Sync + 'static {
+    /// Takes note of events. Called in their order, possibly while the engine is locked: must not wait, nor call the
+    /// engine.
+    fn on_events(&self, events: Vec<Event>);
+}
+
+impl<L: Listener> Listener for Arc<L> {
+    fn on_events(&self, events: Vec<Event>) {
+        self.as_ref().on_events(events);
+    }
+}
