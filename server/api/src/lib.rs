@@ -1,1 +1,13 @@
-//! stub
+//! Lockstead's gRPC types, generated from `proto/`, and how they and their errors turn into the core's types and back.
+
+pub mod convert;
+pub mod status;
+
+/// The package `lockstead.v1`, as generated.
+#[expect(missing_docs, clippy::pedantic, reason = "generated; its documentation is in the proto files")]
+pub mod v1 {
+    tonic::include_proto!("lockstead.v1");
+}
+
+/// What gRPC reflection shows.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -10,6 +10,7 @@
 //! head of the queue is granted as soon as its permits are free, and nobody else is granted before it* (but for a
 //! re-entry, which takes nothing).
 
+pub mod bounds;
 mod command;
 pub mod duration;
 mod ended;
@@ -24,6 +25,7 @@ mod resource;
 mod time;
 mod view;
 
+pub use bounds::Wait;
 pub use command::{
     Acquire, AcquireRef, Acquired, Cancel, Cancelled, EndReason, EndSession, Event, Expire, Get, Grant, IfGranted,
     Lease, List, Party, Refusal, Release, Released, Releaser, Renew, ResumeSession,
@@ -33,6 +35,6 @@ pub use invalid::{Field, Invalid};
 pub use labels::{Metadata, Owner, OwnerKey, RequestId};
 pub use machine::{Applied, Census, Command, Machine};
 pub use name::Name;
-pub use resource::{Claim, Kind, Mode, Permits, ResourceKey, Token};
+pub use resource::{Claim, Kind, Mode, Permits, ResourceKey, Scope, Token};
 pub use time::{Now, Time, WallTime};
 pub use view::{HolderView, ResourceView, WaiterView};

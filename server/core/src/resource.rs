@@ -16,6 +16,16 @@ pub enum Kind {
     Semaphore,
 }
 
+/// Who shares a resource. The same name in two scopes is two resources, kept by two engines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// All servers of the cluster.
+    #[default]
+    Cluster,
+    /// This machine.
+    Node,
+}
+
 /// How a lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
