@@ -4,7 +4,7 @@ pub mod convert;
 pub mod status;
 
 /// The package `lockstead.v1`, as generated.
-#[expect(missing_docs, clippy::pedantic, reason = "generated; its documentation is in the proto files")]
+#[allow(missing_docs, clippy::pedantic, reason = "generated; its documentation is in the proto files")]
 pub mod v1 {
     tonic::include_proto!("lockstead.v1");
 }

@@ -26,12 +26,11 @@ impl ErrorReason {
     pub fn code(self) -> Code {
         match self {
             Self::NotHolder | Self::SessionSuperseded | Self::SessionExpired => Code::Aborted,
-            Self::LimitMismatch => Code::FailedPrecondition,
+            Self::LimitMismatch | Self::LockHeld | Self::WaitTimeout => Code::FailedPrecondition,
             Self::HoldNotFound | Self::SessionNotFound => Code::NotFound,
             Self::QuotaExceeded => Code::ResourceExhausted,
             Self::Draining | Self::BackendUnavailable => Code::Unavailable,
             Self::Internal | Self::Unspecified => Code::Internal,
-            Self::LockHeld | Self::WaitTimeout => Code::FailedPrecondition,
             _ => Code::InvalidArgument,
         }
     }
