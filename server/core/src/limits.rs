@@ -40,6 +40,8 @@ pub const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Longest wait that is not "for ever".
 pub const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Most sessions of one server.
+pub const SESSIONS_MAX: usize = 100_000;
 /// Most waiters in one queue.
 pub const WAITERS_PER_RESOURCE_MAX: usize = 200_000;
 /// Most holds and waiters of one session together.

@@ -18,10 +18,10 @@ pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
 
 /// An engine's answer: at hand, or on its way. Await it in either case; one that is at hand costs no allocation.
-pub type Answer<'a, T> = Either<Ready<Result<T>>, BoxFuture<'a, Result<T>>>;
+pub type Answer<T> = Either<Ready<Result<T>>, BoxFuture<'static, Result<T>>>;
 
 /// An answer that is at hand.
-pub fn at_hand<'a, T>(result: Result<T>) -> Answer<'a, T> {
+pub fn at_hand<T>(result: Result<T>) -> Answer<T> {
     Either::Left(ready(result))
 }
 
@@ -52,14 +52,14 @@ pub trait Engine: Send + Sync + 'static {
     ///   the queue. Asking for something else under it is refused.
     /// - Re-enters a hold of the same session and owner key; this passes the queue, for it takes no permits.
     /// - The token is greater than at every earlier grant of the name.
-    fn acquire(&self, acquire: Acquire) -> Answer<'_, Acquired>;
+    fn acquire(&self, acquire: Acquire) -> Answer<Acquired>;
 
     /// Moves the deadline of a lease.
     ///
     /// # Behavior
     /// - The new deadline counts from this call. The token stays.
     /// - Refused if the hold is over, is not of that resource, or is no lease.
-    fn renew(&self, renew: Renew) -> Answer<'_, Grant>;
+    fn renew(&self, renew: Renew) -> Answer<Grant>;
 
     /// Gives a hold back.
     ///
@@ -68,7 +68,7 @@ pub trait Engine: Send + Sync + 'static {
     /// - By its session: gives up one entry; the hold ends with the last. By its bearer: the hold ends, and its session is
     ///   told by [`Event::Ended`].
     /// - Refused if the hold is over, or is not the releaser's.
-    fn release(&self, release: Release) -> Answer<'_, Released>;
+    fn release(&self, release: Release) -> Answer<Released>;
 
     /// Takes an acquire back.
     ///
@@ -76,14 +76,14 @@ pub trait Engine: Send + Sync + 'static {
     /// - A waiter leaves the queue without a trace, and those behind it that fit now are granted.
     /// - A grant is kept or given back, as asked. One that is given back leaves no trace either: the same request may
     ///   come again.
-    fn cancel(&self, cancel: Cancel) -> Answer<'_, Cancelled>;
+    fn cancel(&self, cancel: Cancel) -> Answer<Cancelled>;
 
     /// Ends a session with all it has.
     ///
     /// # Behavior
     /// - None of its waiters is granted in passing.
     /// - Answers how many holds and waiters there were; 0 for a session that the engine has never seen.
-    fn end_session(&self, end: EndSession) -> Answer<'_, usize>;
+    fn end_session(&self, end: EndSession) -> Answer<usize>;
 
     /// Makes a session what its client says it is.
     ///
@@ -91,13 +91,13 @@ pub trait Engine: Send + Sync + 'static {
     /// - Keeps the holds that the client lists (cut down to the entries it lists) and the acquires that it will repeat;
     ///   gives back everything else.
     /// - Answers which of the listed holds are not the session's (any more).
-    fn resume_session(&self, resume: ResumeSession) -> Answer<'_, Vec<HoldId>>;
+    fn resume_session(&self, resume: ResumeSession) -> Answer<Vec<HoldId>>;
 
     /// Describes one resource; without parties if nobody uses it.
-    fn get(&self, get: Get) -> Answer<'_, ResourceView>;
+    fn get(&self, get: Get) -> Answer<ResourceView>;
 
     /// Describes the resources in use, in order of their names, bytewise.
-    fn list(&self, list: List) -> Answer<'_, Vec<ResourceView>>;
+    fn list(&self, list: List) -> Answer<Vec<ResourceView>>;
 
     /// How much this server has in the engine.
     fn census(&self) -> Census;

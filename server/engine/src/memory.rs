@@ -102,35 +102,35 @@ impl Engine for MemoryEngine {
         Capabilities { outlives_server: false }
     }
 
-    fn acquire(&self, acquire: Acquire) -> Answer<'_, Acquired> {
+    fn acquire(&self, acquire: Acquire) -> Answer<Acquired> {
         at_hand(self.shared.answer(acquire))
     }
 
-    fn renew(&self, renew: Renew) -> Answer<'_, Grant> {
+    fn renew(&self, renew: Renew) -> Answer<Grant> {
         at_hand(self.shared.answer(renew))
     }
 
-    fn release(&self, release: Release) -> Answer<'_, Released> {
+    fn release(&self, release: Release) -> Answer<Released> {
         at_hand(self.shared.answer(release))
     }
 
-    fn cancel(&self, cancel: Cancel) -> Answer<'_, Cancelled> {
+    fn cancel(&self, cancel: Cancel) -> Answer<Cancelled> {
         at_hand(Ok(self.shared.apply(cancel)))
     }
 
-    fn end_session(&self, end: EndSession) -> Answer<'_, usize> {
+    fn end_session(&self, end: EndSession) -> Answer<usize> {
         at_hand(Ok(self.shared.apply(end)))
     }
 
-    fn resume_session(&self, resume: ResumeSession) -> Answer<'_, Vec<HoldId>> {
+    fn resume_session(&self, resume: ResumeSession) -> Answer<Vec<HoldId>> {
         at_hand(Ok(self.shared.apply(resume)))
     }
 
-    fn get(&self, get: Get) -> Answer<'_, ResourceView> {
+    fn get(&self, get: Get) -> Answer<ResourceView> {
         at_hand(Ok(self.shared.apply(get)))
     }
 
-    fn list(&self, list: List) -> Answer<'_, Vec<ResourceView>> {
+    fn list(&self, list: List) -> Answer<Vec<ResourceView>> {
         at_hand(Ok(self.shared.apply(list)))
     }
 
