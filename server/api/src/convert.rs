@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lockstead_core::{
-    Claim, EndReason, Field, Grant, HoldId, HolderView, Invalid, Kind, Mode, Name, Permits, ResourceKey, ResourceView,
-    Scope, Wait, WaiterView, WallTime, bounds,
+    Claim, Field, Grant, HolderView, Invalid, Kind, Mode, Name, Permits, ResourceKey, ResourceView, Scope, Wait,
+    WaiterView, WallTime, bounds,
 };
 
 use crate::v1;
@@ -118,13 +118,13 @@ pub fn resource_id_to_wire(scope: Scope, key: &ResourceKey) -> v1::ResourceId {
 }
 
 /// Writes a grant for its holder.
-pub fn hold_to_wire(scope: Scope, name: &Name, claim: Claim, grant: &Grant) -> v1::Hold {
-    let key = ResourceKey { kind: claim.kind(), name: name.clone() };
+pub fn hold_to_wire(scope: Scope, name: &Name, grant: &Grant) -> v1::Hold {
+    let key = ResourceKey { kind: grant.claim.kind(), name: name.clone() };
     v1::Hold {
         resource: Some(resource_id_to_wire(scope, &key)),
         hold_id: grant.hold.reveal(),
         fencing_token: grant.token.get(),
-        demand: Some(match claim {
+        demand: Some(match grant.claim {
             Claim::Lock(mode) => v1::hold::Demand::Lock(v1::Mode::from(mode).into()),
             Claim::Semaphore(share) => v1::hold::Demand::Semaphore(permits_to_wire(share)),
         }),
@@ -163,21 +163,6 @@ pub fn not_acquired_to_wire(reason: v1::not_acquired::Reason, holders: Vec<Holde
     };
     let holders = holders.into_iter().map(v1::Holder::from).collect();
     v1::NotAcquired { reason: reason.into(), message: message.to_owned(), holders }
-}
-
-/// Writes the loss of a hold.
-pub fn loss_to_wire(scope: Scope, key: &ResourceKey, hold: HoldId, reason: EndReason) -> v1::HoldLost {
-    let (reason, message) = match reason {
-        EndReason::Expired => (v1::LossReason::Expired, reason.as_str()),
-        EndReason::Disconnected => (v1::LossReason::Disconnected, reason.as_str()),
-        EndReason::Released => (v1::LossReason::Broken, "somebody else released the hold with its hold id"),
-    };
-    v1::HoldLost {
-        hold_id: hold.reveal(),
-        resource: Some(resource_id_to_wire(scope, key)),
-        reason: reason.into(),
-        message: message.to_owned(),
-    }
 }
 
 /// Writes who holds and who waits.

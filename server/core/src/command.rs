@@ -173,6 +173,8 @@ pub enum Acquired {
 pub struct Grant {
     /// Its id.
     pub hold: HoldId,
+    /// What it has of its resource.
+    pub claim: Claim,
     /// Its fencing token.
     pub token: Token,
     /// How many acquires it stands for.

@@ -18,6 +18,11 @@ impl HoldId {
         Self(bits)
     }
 
+    /// The bits it was made from.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
     /// The id as its holder gets to see it: 32 hexadecimal digits.
     pub fn reveal(self) -> String {
         format!("{:032x}", self.0)

@@ -343,6 +343,7 @@ impl Machine {
         let HoldState::Held { token, entries, deadline } = &hold.state else { return None };
         Some(Grant {
             hold: id,
+            claim: hold.claim,
             token: *token,
             entries: u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX),
             acquired_at: hold.since,

@@ -1,0 +1,118 @@
+//! gRPC: reads requests, hands them to the service, writes answers. It decides nothing about locks.
+
+mod decode;
+mod encode;
+mod session;
+
+use axum::Router;
+use axum::response::Response;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use lockstead_api::v1::lock_service_server::{LockService, LockServiceServer};
+use lockstead_api::{FILE_DESCRIPTOR_SET, convert, status, v1};
+use lockstead_core::{HoldId, Renew};
+use tonic::service::Routes;
+use tonic::{Request, Status, Streaming};
+use tonic_health::server::HealthReporter;
+
+use crate::service::{Error, Service};
+
+/// Largest message. The largest that makes sense is a resume that lists every hold a session can have.
+const MESSAGE_MAX_BYTES: usize = 32 << 20;
+
+type Answer<T> = Result<tonic::Response<T>, Status>;
+
+/// All gRPC services: locks, health, reflection; also as gRPC-Web.
+///
+/// # Errors
+/// If the descriptors that reflection shows can't be read, which is a defect of the build.
+pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let locks = LockServiceServer::new(Handlers { service }).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let router = Routes::new(locks)
+        .add_service(health_service)
+        .add_service(reflection)
+        .into_axum_router()
+        // The fallback belongs to HTTP, which has the rest of the port.
+        .reset_fallback()
+        .layer(axum::middleware::map_response(blame_message))
+        .layer(tonic_web::GrpcWebLayer::new());
+    Ok((router, health))
+}
+
+/// Gives a request that can't be decoded, of which the handlers never hear, the status that it deserves.
+async fn blame_message(mut response: Response) -> Response {
+    if let Some(found) = Status::from_header_map(response.headers()) {
+        let blamed = status::blame_message(found);
+        // Fails only on metadata that is no header, and there is none.
+        _ = blamed.add_header(response.headers_mut());
+    }
+    response
+}
+
+struct Handlers {
+    service: Service,
+}
+
+#[tonic::async_trait]
+impl LockService for Handlers {
+    type SessionStream = BoxStream<'static, Result<v1::SessionResponse, Status>>;
+    type HoldStream = BoxStream<'static, Result<v1::HoldResponse, Status>>;
+
+    async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
+        Ok(tonic::Response::new(session::serve(self.service.clone(), request.into_inner())))
+    }
+
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Answer<Self::HoldStream> {
+        let ask = decode::hold(request.into_inner())?;
+        let (scope, name, claim) = (ask.scope, ask.name.clone(), ask.claim);
+        let events = match self.service.hold(ask).await? {
+            Ok(stream) => stream.map(move |event| Ok(encode::hold_event(scope, &name, claim, event))).boxed(),
+            Err(why) => futures::stream::iter([Ok(encode::hold_refused(why))]).boxed(),
+        };
+        Ok(tonic::Response::new(events))
+    }
+
+    async fn acquire(&self, request: Request<v1::AcquireRequest>) -> Answer<v1::AcquireResponse> {
+        let lease = decode::lease(request.into_inner())?;
+        let (scope, name) = (lease.ask.scope, lease.ask.name.clone());
+        let outcome = self.service.acquire(lease).await?;
+        Ok(tonic::Response::new(encode::outcome(scope, &name, outcome)))
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Answer<v1::RenewResponse> {
+        let v1::RenewRequest { resource, hold_id, ttl } = request.into_inner();
+        let (scope, resource) = convert::resource_id(resource).map_err(Error::from)?;
+        let hold = HoldId::parse(&hold_id).map_err(Error::from)?;
+        let ttl = convert::ttl(ttl).map_err(Error::from)?;
+        let renewed = self.service.renew(scope, Renew { resource: resource.clone(), hold, ttl }).await?;
+        let hold = convert::hold_to_wire(scope, &resource.name, &renewed);
+        Ok(tonic::Response::new(v1::RenewResponse { hold: Some(hold) }))
+    }
+
+    async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {
+        let v1::ReleaseRequest { resource, hold_id } = request.into_inner();
+        let (scope, resource) = convert::resource_id(resource).map_err(Error::from)?;
+        let hold = HoldId::parse(&hold_id).map_err(Error::from)?;
+        self.service.release(scope, resource, hold).await?;
+        Ok(tonic::Response::new(v1::ReleaseResponse {}))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
+        let (scope, key) = convert::resource_id(request.into_inner().resource).map_err(Error::from)?;
+        let view = self.service.get(scope, key).await?;
+        Ok(tonic::Response::new(v1::GetResponse { resource: Some(convert::resource_to_wire(scope, view)) }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
+        let (scope, list) = decode::list(request.into_inner())?;
+        let page = self.service.list_page(scope, list).await?;
+        let resources = page.resources.into_iter().map(|view| convert::resource_to_wire(scope, view)).collect();
+        let next_page_token = page.next.map(|name| name.to_string()).unwrap_or_default();
+        Ok(tonic::Response::new(v1::ListResponse { resources, next_page_token }))
+    }
+}

@@ -1,0 +1,66 @@
+//! The session stream: from messages on the wire to a session of the service, and back.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use lockstead_api::status::blame_message;
+use lockstead_api::v1;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{decode, encode};
+use crate::service::session::{Inbound, Outbound, attachment_channel};
+use crate::service::{Error, Result, Service};
+
+/// How long a new stream may be silent.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Answers at once with a stream, so that a client may wait for the answer's headers before it says anything.
+pub(super) fn serve(
+    service: Service,
+    wire: Streaming<v1::SessionRequest>,
+) -> BoxStream<'static, std::result::Result<v1::SessionResponse, Status>> {
+    let (outbound, replies) = attachment_channel();
+    tokio::spawn(async move {
+        if let Err(error) = begin(&service, wire, outbound.clone()).await {
+            // A client that is gone need not hear of it.
+            _ = outbound.send(Err(error)).await;
+        }
+    });
+    ReceiverStream::new(replies).map(|item| item.map(encode::reply).map_err(Status::from)).boxed()
+}
+
+async fn begin(service: &Service, mut wire: Streaming<v1::SessionRequest>, outbound: Outbound) -> Result<()> {
+    let first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, wire.message()).await;
+    let first = match first {
+        Ok(Ok(Some(first))) => decode::first(first)?,
+        Ok(Ok(None)) => return Err(Error::BadSession("the stream ended before it said open or resume")),
+        Ok(Err(status)) => return Err(Error::Unreadable(blame_message(status).message().to_owned())),
+        Err(_) => return Err(Error::BadSession("nothing was said for 10s; the first message is open or resume")),
+    };
+    match first {
+        decode::First::Open(options) => service.open_session(options, inbound(wire), outbound),
+        decode::First::Resume(resume) => service.resume_session(resume, inbound(wire), outbound).await,
+    }
+}
+
+fn inbound(wire: Streaming<v1::SessionRequest>) -> Inbound {
+    let messages = wire.map(|message| match message {
+        Ok(message) => decode::message(message).map(Some),
+        Err(status) => {
+            let blamed = blame_message(status);
+            // Anything but the message's fault is the connection's: it broke.
+            if blamed.code() == tonic::Code::InvalidArgument {
+                Err(Error::Unreadable(blamed.message().to_owned()))
+            } else {
+                Ok(None)
+            }
+        }
+    });
+    // A stream that broke has no more to say.
+    messages
+        .take_while(|message| std::future::ready(!matches!(message, Ok(None))))
+        .filter_map(|message| std::future::ready(message.transpose()))
+        .boxed()
+}

@@ -1,0 +1,9 @@
+//! The Lockstead server and command line.
+//!
+//! Data flows one way: a transport ([`grpc`], [`http`]) reads a request and hands it to the [`service`], which asks an
+//! engine; events come back up. See ARCHITECTURE.md.
+
+pub mod grpc;
+
+pub mod service;
+pub mod telemetry;

@@ -1,0 +1,56 @@
+//! The engines of this server, by scope, and the ids that tell which one a hold lives in.
+
+use std::sync::Arc;
+
+use lockstead_core::{Field, HoldId, Invalid, Scope};
+use lockstead_engine::Engine;
+
+use super::error::Result;
+
+/// The lowest bit of a hold id: set for holds of the node scope. It saves a map from hold to engine.
+const NODE_BIT: u128 = 1;
+
+/// One engine for each scope that this server offers.
+#[derive(Clone)]
+pub struct Engines {
+    cluster: Arc<dyn Engine>,
+}
+
+impl Engines {
+    /// With this engine for the cluster scope.
+    pub fn new(cluster: Arc<dyn Engine>) -> Self {
+        Self { cluster }
+    }
+
+    /// The engine of a scope.
+    pub fn of(&self, scope: Scope) -> Result<&Arc<dyn Engine>> {
+        match scope {
+            Scope::Cluster => Ok(&self.cluster),
+            Scope::Node => Err(Invalid::new(Field::Scope, "this server offers the cluster scope only").into()),
+        }
+    }
+
+    /// The engine in which a hold lives.
+    pub fn of_hold(&self, hold: HoldId) -> Result<&Arc<dyn Engine>> {
+        self.of(scope_of(hold))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (Scope, &Arc<dyn Engine>)> {
+        std::iter::once((Scope::Cluster, &self.cluster))
+    }
+}
+
+/// Draws the id of a new hold.
+pub fn new_hold_id(scope: Scope) -> HoldId {
+    let bits = super::random::bits();
+    HoldId::from_bits(match scope {
+        Scope::Cluster => bits & !NODE_BIT,
+        Scope::Node => bits | NODE_BIT,
+    })
+}
+
+/// The scope in which a hold lives.
+pub fn scope_of(hold: HoldId) -> Scope {
+    if hold.bits() & NODE_BIT == 0 { Scope::Cluster } else { Scope::Node }
+}

@@ -1,0 +1,85 @@
+//! What a request can fail with, whatever transport it came by.
+
+use std::time::Duration;
+
+use lockstead_api::v1::ErrorReason;
+use lockstead_core::limits::SESSIONS_MAX;
+use lockstead_core::{Invalid, Refusal};
+use lockstead_engine::EngineError;
+use thiserror::Error;
+
+/// What the service answers.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request failed. Its message is for the caller; nothing in it is secret.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// The request is wrong in itself.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The message that should carry the request can't be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The rules do not allow it now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A session stream does not begin as it must.
+    #[error("{0}")]
+    BadSession(&'static str),
+    /// No such session, or not the caller's.
+    #[error("no such session is known here: it has ended, or the resume secret is wrong; open a new one")]
+    SessionNotFound,
+    /// A newer attach has taken the session over.
+    #[error("a newer attach of this session has taken its place")]
+    SessionSuperseded,
+    /// The client fell silent.
+    #[error("nothing was heard of the client for the session timeout; its holds have ended")]
+    SessionExpired,
+    /// There are too many sessions.
+    #[error("the server has {SESSIONS_MAX} sessions already")]
+    TooManySessions,
+    /// The server is on its way out.
+    #[error("this server is shutting down; ask another one, or this one again when it is back")]
+    Draining,
+}
+
+impl Error {
+    /// What a program can match.
+    pub fn reason(&self) -> ErrorReason {
+        match self {
+            Self::Invalid(invalid) => invalid.into(),
+            Self::Unreadable(_) => ErrorReason::InvalidBody,
+            Self::Refused(refusal) => refusal.into(),
+            Self::BadSession(_) => ErrorReason::InvalidSession,
+            Self::SessionNotFound => ErrorReason::SessionNotFound,
+            Self::SessionSuperseded => ErrorReason::SessionSuperseded,
+            Self::SessionExpired => ErrorReason::SessionExpired,
+            Self::TooManySessions => ErrorReason::QuotaExceeded,
+            Self::Draining => ErrorReason::Draining,
+        }
+    }
+
+    /// When it makes sense to ask again, where it does at all.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.reason() {
+            ErrorReason::QuotaExceeded | ErrorReason::Draining | ErrorReason::BackendUnavailable => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        error.reason().status(error.to_string())
+    }
+}

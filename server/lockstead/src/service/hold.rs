@@ -1,0 +1,208 @@
+//! Hold streams: one hold that lives as long as somebody reads the stream. Below, each is a session of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::Either;
+use futures::stream::{BoxStream, Stream, StreamExt};
+use lockstead_api::v1::LossReason;
+use lockstead_api::v1::not_acquired::Reason;
+use lockstead_core::{
+    AcquireRef, Acquired, Cancel, Cancelled, EndReason, EndSession, Event, Grant, HoldId, IfGranted, Party, SessionId,
+    Time,
+};
+use lockstead_engine::Engine;
+use tokio::sync::mpsc;
+
+use super::engines::new_hold_id;
+use super::error::Result;
+use super::request::{Ask, NotAcquired};
+use super::router::{Router, loss_reason};
+use super::{Service, random, session::wait_deadline};
+
+/// A dead connection is noticed by writing to it, so something is written this often.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
+
+/// The only acquire of the session behind a hold stream.
+const REQUEST: u64 = 1;
+
+/// What happens to a hold. The stream ends after `NotAcquired`, `Lost` and `Released`.
+#[derive(Clone, Debug)]
+pub enum HoldEvent {
+    /// It stands in the queue; 1 is next.
+    Queued(usize),
+    /// It holds.
+    Acquired(Grant),
+    /// The wait is over.
+    NotAcquired(NotAcquired),
+    /// Nothing new.
+    KeepAlive,
+    /// The hold has ended against its holder's will.
+    Lost(HoldId, LossReason),
+    /// The hold was released with its hold id.
+    Released,
+}
+
+/// The life of one hold. Dropping it ends the hold at once.
+pub struct HoldStream {
+    events: BoxStream<'static, HoldEvent>,
+}
+
+impl Service {
+    /// Asks for a hold that lives as long as the returned stream. What is refused at once is not a stream.
+    pub async fn hold(&self, ask: Ask) -> Result<std::result::Result<HoldStream, NotAcquired>> {
+        self.check_not_draining()?;
+        let engine = self.engines.of(ask.scope)?;
+        let session = SessionId::from_bits(random::bits());
+        let party = Party::Session { session, request: REQUEST, owner_key: None };
+        // From here on a drop ends the session, wherever it happens.
+        let mailbox = self.router.open_mailbox(session);
+        let own = OwnSession { id: session, engine: engine.clone(), router: self.router.clone() };
+        let first = match engine.acquire(ask.command(new_hold_id(ask.scope), party)).await? {
+            Acquired::Granted(grant) => HoldEvent::Acquired(grant),
+            Acquired::Queued { position, .. } => HoldEvent::Queued(position),
+            Acquired::Held { holders } => return Ok(Err(NotAcquired { reason: Reason::Held, holders })),
+        };
+        let holding = Holding {
+            state: State::of(&first, wait_deadline(ask.wait)),
+            mailbox,
+            own,
+            service: self.clone(),
+            started: lockstead_clock::time(),
+            next_keep_alive: lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY),
+        };
+        holding.count(&first);
+        let rest = futures::stream::unfold(holding, |mut holding| async move {
+            let event = holding.next().await?;
+            holding.count(&event);
+            Some((event, holding))
+        });
+        Ok(Ok(HoldStream { events: futures::stream::once(async { first }).chain(rest).boxed() }))
+    }
+}
+
+impl Stream for HoldStream {
+    type Item = HoldEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<HoldEvent>> {
+        self.events.poll_next_unpin(context)
+    }
+}
+
+/// The state behind a stream after its first event.
+struct Holding {
+    state: State,
+    mailbox: mpsc::UnboundedReceiver<Event>,
+    own: OwnSession,
+    service: Service,
+    started: Time,
+    next_keep_alive: Time,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Waiting { until: Option<Time> },
+    Held(HoldId),
+    Over,
+}
+
+impl State {
+    fn of(first: &HoldEvent, until: Option<Time>) -> Self {
+        match first {
+            HoldEvent::Acquired(grant) => Self::Held(grant.hold),
+            _ => Self::Waiting { until },
+        }
+    }
+}
+
+impl Holding {
+    async fn next(&mut self) -> Option<HoldEvent> {
+        let until = match self.state {
+            State::Over => return None,
+            State::Waiting { until } => until,
+            State::Held(_) => None,
+        };
+        let draining = self.service.draining.clone();
+        tokio::select! {
+            biased;
+            event = self.mailbox.recv() => Some(self.on_event(&event?)),
+            () = draining.cancelled() => Some(self.on_drain()),
+            () = lockstead_clock::sleep_until_some(until) => Some(self.on_wait_over().await),
+            () = lockstead_clock::sleep_until(self.next_keep_alive) => {
+                self.next_keep_alive = lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY);
+                Some(HoldEvent::KeepAlive)
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) -> HoldEvent {
+        match event {
+            Event::Granted { grant, .. } => {
+                self.state = State::Held(grant.hold);
+                HoldEvent::Acquired(*grant)
+            }
+            Event::Ended { reason: EndReason::Released, .. } => self.end_with(HoldEvent::Released),
+            Event::Ended { hold, reason, .. } => self.end_with(HoldEvent::Lost(*hold, loss_reason(*reason))),
+        }
+    }
+
+    fn on_drain(&mut self) -> HoldEvent {
+        match self.state {
+            State::Held(hold) => self.end_with(HoldEvent::Lost(hold, LossReason::ServerLost)),
+            _ => self.end_with(HoldEvent::NotAcquired(NotAcquired { reason: Reason::Cancelled, holders: Vec::new() })),
+        }
+    }
+
+    async fn on_wait_over(&mut self) -> HoldEvent {
+        let acquire = AcquireRef::Request(self.own.id, REQUEST);
+        let cancel = Cancel { acquire, if_granted: IfGranted::Keep };
+        match self.own.engine.cancel(cancel).await {
+            // Granted at the last moment; the news is in the mailbox, or about to be.
+            Ok(Cancelled::Kept | Cancelled::GivenBack) => match self.mailbox.recv().await {
+                Some(event) => self.on_event(&event),
+                None => self.end_with(HoldEvent::Released),
+            },
+            Ok(Cancelled::Withdrawn { holders }) => self.end_waiting(holders),
+            Ok(Cancelled::Unknown) | Err(_) => self.end_waiting(Vec::new()),
+        }
+    }
+
+    fn end_waiting(&mut self, holders: Vec<lockstead_core::HolderView>) -> HoldEvent {
+        self.end_with(HoldEvent::NotAcquired(NotAcquired { reason: Reason::WaitTimeout, holders }))
+    }
+
+    fn end_with(&mut self, event: HoldEvent) -> HoldEvent {
+        self.state = State::Over;
+        event
+    }
+
+    fn count(&self, event: &HoldEvent) {
+        let waited = lockstead_clock::time().since(self.started);
+        match event {
+            HoldEvent::Acquired(_) => self.service.metrics.granted(waited),
+            HoldEvent::NotAcquired(not_acquired) => self.service.metrics.not_acquired(not_acquired.reason),
+            HoldEvent::Released => self.service.metrics.released(),
+            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Lost(..) => {}
+        }
+    }
+}
+
+/// The session behind a hold stream; its drop is its end.
+struct OwnSession {
+    id: SessionId,
+    engine: Arc<dyn Engine>,
+    router: Arc<Router>,
+}
+
+impl Drop for OwnSession {
+    fn drop(&mut self) {
+        self.router.close_mailbox(self.id);
+        let end = EndSession { session: self.id, reason: EndReason::Disconnected };
+        // At hand means done. Otherwise it must go on without the stream, which is no more.
+        if let Either::Right(pending) = self.engine.end_session(end) {
+            tokio::spawn(pending);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Where the engines' events go: to the session they concern, or to the caller who waits for a lease.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use lockstead_api::v1::LossReason;
+use lockstead_core::{EndReason, Event, SessionId};
+use lockstead_engine::Listener;
+use tokio::sync::mpsc;
+
+use super::waiting::Waits;
+use crate::telemetry::Metrics;
+
+/// Knows who waits for what. Listens to all engines.
+#[derive(Debug)]
+pub struct Router {
+    sessions: RwLock<HashMap<SessionId, mpsc::UnboundedSender<Event>>>,
+    pub(super) waits: Arc<Waits>,
+    metrics: Arc<Metrics>,
+}
+
+impl Router {
+    /// A router that knows nobody yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { sessions: RwLock::default(), waits: Arc::default(), metrics }
+    }
+
+    /// From now on, the events of a session come out of the returned mailbox. It is unbounded because a session's
+    /// events are bounded already: there are at most two for each of its holds.
+    pub(super) fn open_mailbox(&self, session: SessionId) -> mpsc::UnboundedReceiver<Event> {
+        let (sender, mailbox) = mpsc::unbounded_channel();
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(session, sender);
+        mailbox
+    }
+
+    pub(super) fn close_mailbox(&self, session: SessionId) {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
+    }
+
+    fn deliver(&self, session: SessionId, event: Event) {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mailbox) = sessions.get(&session) {
+            // A session that has just ended reads no more, and has nothing left to be told about.
+            _ = mailbox.send(event);
+        }
+    }
+}
+
+impl Listener for Router {
+    fn on_events(&self, events: Vec<Event>) {
+        for event in events {
+            if let Event::Ended { reason, .. } = &event {
+                self.metrics.lost(loss_reason(*reason));
+            }
+            match &event {
+                Event::Granted { to: Some((session, _)), .. } | Event::Ended { to: Some(session), .. } => {
+                    self.deliver(*session, event);
+                }
+                Event::Granted { to: None, grant } => self.waits.grant(*grant),
+                Event::Ended { to: None, .. } => {}
+            }
+        }
+    }
+}
+
+/// How the end of a hold is called to its holder.
+pub fn loss_reason(reason: EndReason) -> LossReason {
+    match reason {
+        EndReason::Expired => LossReason::Expired,
+        EndReason::Disconnected => LossReason::Disconnected,
+        EndReason::Released => LossReason::Broken,
+    }
+}
+
+/// A loss in a sentence.
+pub fn loss_message(reason: LossReason) -> &'static str {
+    match reason {
+        LossReason::Expired => "the deadline has passed",
+        LossReason::Broken => "somebody else ended the hold",
+        LossReason::Disconnected => "the stream ended",
+        LossReason::ServerLost => "the server is shutting down",
+        LossReason::BackendLost => "the server can't reach the store that keeps the truth",
+        LossReason::Unspecified => "",
+    }
+}

@@ -1,0 +1,286 @@
+//! The life of a session.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use lockstead_api::v1::LossReason;
+use lockstead_core::{EndReason, EndSession, Event, IfGranted, ResumeSession, SessionId, Time};
+use tokio::sync::mpsc;
+
+use super::attachment::{Attachment, Heard, Inbound, Outbound};
+use super::message::{HeldHold, Message, Opened, Reply, Resume, Secret};
+use super::operations::Done;
+use super::pending::Pending;
+use super::registry::Session;
+use super::{OnDisconnect, SessionOptions};
+use crate::service::Service;
+use crate::service::engines::scope_of;
+use crate::service::error::{Error, Result};
+
+/// Messages read in one go before events and the clock have their turn.
+const MESSAGES_IN_A_ROW: usize = 128;
+
+/// Who a session is.
+pub(super) struct Identity {
+    pub(super) id: SessionId,
+    pub(super) secret: Secret,
+    pub(super) session: Arc<Session>,
+}
+
+/// A new stream for the session.
+pub(super) struct Attach {
+    pub(super) resume: Resume,
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
+}
+
+/// What the task owns.
+pub(super) struct Actor {
+    pub(super) service: Service,
+    pub(super) identity: Identity,
+    pub(super) options: SessionOptions,
+    /// `None` while its client is away.
+    attachment: Option<Attachment>,
+    attempt: u32,
+    /// The last sign of life. Its holds end `options.timeout` after it.
+    pub(super) alive_at: Time,
+    /// A ping of ours that nothing was heard since.
+    pub(super) nudged: bool,
+    pub(super) pending: Pending,
+    mailbox: mpsc::UnboundedReceiver<Event>,
+    attaches: mpsc::Receiver<Attach>,
+    pub(super) in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+/// How a session ends.
+enum End {
+    /// As its client wished.
+    Closed,
+    /// With its stream.
+    Disconnected,
+    /// By its client's silence.
+    Expired,
+    /// With the server.
+    Drained,
+}
+
+impl End {
+    const fn as_label(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Disconnected => "disconnected",
+            Self::Expired => "expired",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+impl Actor {
+    pub(super) fn new(
+        service: Service,
+        identity: Identity,
+        options: SessionOptions,
+        mailbox: mpsc::UnboundedReceiver<Event>,
+        attaches: mpsc::Receiver<Attach>,
+    ) -> Self {
+        Self {
+            service,
+            identity,
+            options,
+            attachment: None,
+            attempt: 0,
+            alive_at: lockstead_clock::time(),
+            nudged: false,
+            pending: Pending::default(),
+            mailbox,
+            attaches,
+            in_flight: FuturesUnordered::new(),
+        }
+    }
+
+    /// Lives until the session ends.
+    pub(super) async fn run(mut self, inbound: Inbound, outbound: Outbound) {
+        self.attachment = Some(Attachment::new(inbound, outbound));
+        self.reply(Reply::Opened(Opened {
+            session: self.identity.id,
+            resume_secret: self.identity.secret,
+            timeout: self.options.timeout,
+            valid_for: self.options.timeout,
+        }));
+        let end = self.live().await;
+        self.finish(end).await;
+    }
+
+    async fn live(&mut self) -> End {
+        let draining = self.service.draining.clone();
+        loop {
+            let timer = self.next_timer();
+            let step = tokio::select! {
+                biased;
+                () = draining.cancelled() => Some(End::Drained),
+                // Never `None`: the router keeps the other end until `finish`.
+                Some(event) = self.mailbox.recv() => { self.on_event(event); None }
+                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => { self.on_done(done); None }
+                heard = hear(&mut self.attachment) => self.on_heard(heard),
+                Some(attach) = self.attaches.recv() => self.on_attach(attach).await,
+                () = lockstead_clock::sleep_until(timer) => self.on_timer(),
+            };
+            if let Some(end) = step {
+                return end;
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Time {
+        let silence = if self.nudged || self.attachment.is_none() { self.options.timeout } else { self.nudge_after() };
+        let silent_at = self.alive_at.saturating_add(silence);
+        self.pending.next_deadline().map_or(silent_at, |wait_over| wait_over.min(silent_at))
+    }
+
+    /// A client that pings as it should is never nudged.
+    fn nudge_after(&self) -> Duration {
+        self.options.timeout / 2
+    }
+
+    fn on_timer(&mut self) -> Option<End> {
+        let now = lockstead_clock::time();
+        while let Some((request, scope)) = self.pending.pop_due(now) {
+            let cancel = self.cancel_command(request, IfGranted::Keep);
+            if let Ok(engine) = self.service.engines.of(scope) {
+                let answer = engine.cancel(cancel);
+                self.track(answer, move |result| Done::WaitOver(request, result));
+            }
+        }
+        let silence = now.since(self.alive_at);
+        if silence >= self.options.timeout {
+            return Some(End::Expired);
+        }
+        if silence >= self.nudge_after() && !self.nudged && self.attachment.is_some() {
+            self.nudged = true;
+            self.reply(Reply::Ping { sequence: now.as_micros() });
+        }
+        None
+    }
+
+    fn on_heard(&mut self, heard: Heard) -> Option<End> {
+        let mut heard = Some(heard);
+        for _ in 0..MESSAGES_IN_A_ROW {
+            match heard {
+                Some(Heard::Message(Message::Close)) => return Some(End::Closed),
+                Some(Heard::Message(message)) => self.on_message(message),
+                Some(Heard::Written) => {}
+                Some(Heard::Unreadable(error)) => {
+                    self.send(Err(error));
+                    return self.on_broken();
+                }
+                Some(Heard::Broken) => return self.on_broken(),
+                None => break,
+            }
+            heard = self.attachment.as_mut().and_then(Attachment::hear_now);
+        }
+        None
+    }
+
+    fn on_broken(&mut self) -> Option<End> {
+        self.attachment = None;
+        match self.options.on_disconnect {
+            OnDisconnect::Release => Some(End::Disconnected),
+            OnDisconnect::Keep => {
+                self.identity.session.attached.store(false, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    async fn on_attach(&mut self, attach: Attach) -> Option<End> {
+        let Attach { resume, inbound, outbound } = attach;
+        let mut attachment = Attachment::new(inbound, outbound);
+        if self.options.on_disconnect == OnDisconnect::Release {
+            // A client that resumes has lost its stream, even if we have not heard of it yet.
+            attachment.send(Err(Error::SessionNotFound));
+            return Some(End::Disconnected);
+        }
+        if resume.attempt <= self.attempt {
+            attachment.send(Err(Error::SessionSuperseded));
+            return None;
+        }
+        self.attempt = resume.attempt;
+        if let Some(mut old) = self.attachment.take() {
+            old.send(Err(Error::SessionSuperseded));
+        }
+        match self.reconcile(&resume).await {
+            Ok(lost) => {
+                self.on_sign_of_life();
+                self.attachment = Some(attachment);
+                self.identity.session.attached.store(true, Ordering::Relaxed);
+                self.service.metrics.resumed();
+                self.reply(Reply::Resumed { valid_for: self.options.timeout, lost });
+            }
+            Err(error) => attachment.send(Err(error)),
+        }
+        None
+    }
+
+    /// Makes the engines agree with what the client says it has, and returns what it has no more.
+    async fn reconcile(&mut self, resume: &Resume) -> Result<Vec<HeldHold>> {
+        self.pending.retain(&resume.pending);
+        let mut lost = Vec::new();
+        for (scope, engine) in self.service.engines.iter() {
+            let ours =
+                |(held, entries): &(HeldHold, u32)| (scope_of(held.hold) == scope).then_some((held.hold, *entries));
+            let command = ResumeSession {
+                session: self.identity.id,
+                holds: resume.holds.iter().filter_map(ours).collect(),
+                pending: resume.pending.clone(),
+            };
+            let gone = engine.resume_session(command).await?;
+            lost.extend(resume.holds.iter().map(|(held, _)| held).filter(|held| gone.contains(&held.hold)).cloned());
+        }
+        Ok(lost)
+    }
+
+    pub(super) fn reply(&mut self, reply: Reply) {
+        self.send(Ok(reply));
+    }
+
+    /// What is sent while the client is away is lost: at its resume both sides say what they have.
+    fn send(&mut self, item: std::result::Result<Reply, Error>) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.send(item);
+        }
+    }
+
+    /// Ends everything that the session has, then tells the client.
+    async fn finish(mut self, end: End) {
+        let reason = if matches!(end, End::Expired) { EndReason::Expired } else { EndReason::Disconnected };
+        for (_, engine) in self.service.engines.iter() {
+            if let Err(error) = engine.end_session(EndSession { session: self.identity.id, reason }).await {
+                tracing::warn!(%error, session = %self.identity.id, "the holds of a session could not be ended");
+            }
+        }
+        self.service.router.close_mailbox(self.identity.id);
+        self.service.sessions.remove(self.identity.id);
+        self.service.metrics.session_ended(end.as_label());
+        let (loss, message, error) = match end {
+            End::Closed | End::Disconnected => return,
+            End::Expired => {
+                (LossReason::Expired, "nothing was heard of the client for the session timeout", Error::SessionExpired)
+            }
+            End::Drained => (LossReason::ServerLost, "the server is shutting down", Error::Draining),
+        };
+        self.reply(Reply::Ended { reason: loss, message });
+        self.send(Err(error));
+        // Whatever piled up is for a client that reads; one that does not is not waited for.
+    }
+}
+
+async fn hear(attachment: &mut Option<Attachment>) -> Heard {
+    match attachment {
+        Some(attachment) => attachment.hear().await,
+        None => std::future::pending().await,
+    }
+}

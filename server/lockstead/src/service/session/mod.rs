@@ -1,0 +1,52 @@
+//! Sessions: a client's open stream, and all it holds.
+//!
+//! Each session is an actor: one task that owns its state, from its opening to its end. It reads the client's messages,
+//! the engines' events and the clock, and writes replies. With `OnDisconnect::Keep` it outlives its stream, and a
+//! resume hands it a new one.
+
+mod actor;
+mod attachment;
+mod message;
+mod operations;
+mod pending;
+mod registry;
+
+use std::time::Duration;
+
+use lockstead_core::{Metadata, Owner, Time, Wait};
+
+pub use attachment::{Inbound, Outbound, OutboundItem, attachment_channel};
+pub use message::{HeldHold, Message, Opened, Reply, Resume, Secret, SessionAsk};
+pub use registry::{SessionView, Sessions};
+
+/// What happens to the holds of a session whose stream breaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// They end at once.
+    #[default]
+    Release,
+    /// They live until the session timeout.
+    Keep,
+}
+
+/// How a session is opened.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// How long it survives silence.
+    pub timeout: Duration,
+    /// What happens when its stream breaks.
+    pub on_disconnect: OnDisconnect,
+    /// Owner of its holds, unless an acquire says otherwise.
+    pub owner: Owner,
+    /// Metadata of its holds, unless an acquire says otherwise.
+    pub metadata: Metadata,
+}
+
+/// When a wait that begins now is over; `None`: never.
+pub fn wait_deadline(wait: Wait) -> Option<Time> {
+    match wait {
+        Wait::No => Some(lockstead_clock::time()),
+        Wait::UpTo(duration) => Some(lockstead_clock::time().saturating_add(duration)),
+        Wait::Forever => None,
+    }
+}

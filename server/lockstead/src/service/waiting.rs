@@ -1,0 +1,188 @@
+//! Waiting for a lease: who waits, and what happens when they go away.
+//!
+//! All callers with one request id share a [`Cell`]. The last one to go away without an answer takes the acquire back,
+//! and until that is done nobody may start the same request anew: otherwise its new hold could be given back in place of
+//! the old.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::Either;
+use lockstead_core::{AcquireRef, Cancel, Grant, HoldId, IfGranted, RequestId};
+use lockstead_engine::Engine;
+use tokio::sync::Notify;
+
+/// All who wait for leases.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    cells: Mutex<Cells>,
+}
+
+#[derive(Debug, Default)]
+struct Cells {
+    by_hold: HashMap<HoldId, Arc<Cell>>,
+    by_request: HashMap<RequestId, Arc<Cell>>,
+}
+
+#[derive(Debug)]
+struct Cell {
+    /// What the hold will be called, if there will be one.
+    hold: HoldId,
+    request: Option<RequestId>,
+    state: Mutex<CellState>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct CellState {
+    callers: usize,
+    grant: Option<Grant>,
+    /// A caller has taken the grant with it, so the hold has an owner.
+    taken: bool,
+    /// The last caller has gone and the acquire is being taken back.
+    closing: bool,
+}
+
+/// One caller's wait. Dropped without an answer, it takes the acquire back, unless others still wait for it.
+pub(super) struct Waiter {
+    waits: Arc<Waits>,
+    cell: Arc<Cell>,
+    engine: Arc<dyn Engine>,
+    settled: bool,
+}
+
+impl Waits {
+    /// Tells those who wait for it of a grant.
+    pub(super) fn grant(&self, grant: Grant) {
+        let cell = lock(&self.cells).by_hold.get(&grant.hold).cloned();
+        if let Some(cell) = cell {
+            lock(&cell.state).grant = Some(grant);
+            cell.changed.notify_waiters();
+        }
+    }
+
+    /// Enters the wait for a request. To be done before the engine is asked, so that no grant can be missed.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        engine: &Arc<dyn Engine>,
+        hold: HoldId,
+        request: Option<&RequestId>,
+    ) -> Waiter {
+        loop {
+            let cell = self.join(hold, request);
+            let closed = cell.changed.notified();
+            {
+                let mut state = lock(&cell.state);
+                if !state.closing {
+                    state.callers += 1;
+                    return Waiter { waits: self.clone(), cell: cell.clone(), engine: engine.clone(), settled: false };
+                }
+            }
+            closed.await;
+        }
+    }
+
+    fn join(&self, hold: HoldId, request: Option<&RequestId>) -> Arc<Cell> {
+        let mut cells = lock(&self.cells);
+        if let Some(cell) = request.and_then(|request| cells.by_request.get(request)) {
+            return cell.clone();
+        }
+        let cell = Arc::new(Cell { hold, request: request.cloned(), state: Mutex::default(), changed: Notify::new() });
+        cells.by_hold.insert(hold, cell.clone());
+        if let Some(request) = request {
+            cells.by_request.insert(request.clone(), cell.clone());
+        }
+        cell
+    }
+
+    /// One caller less. Returns whether the acquire is to be taken back now.
+    fn leave(&self, cell: &Cell, settled: bool) -> bool {
+        // The map is locked first, so that nobody joins a cell that is on its way out of it.
+        let mut cells = lock(&self.cells);
+        let mut state = lock(&cell.state);
+        state.callers -= 1;
+        if state.callers > 0 {
+            return false;
+        }
+        state.closing = true;
+        if state.taken || settled {
+            cells.remove(cell);
+            cell.changed.notify_waiters();
+            return false;
+        }
+        true
+    }
+
+    fn close(&self, cell: &Cell) {
+        lock(&self.cells).remove(cell);
+        cell.changed.notify_waiters();
+    }
+}
+
+impl Cells {
+    fn remove(&mut self, cell: &Cell) {
+        self.by_hold.remove(&cell.hold);
+        if let Some(request) = &cell.request {
+            self.by_request.remove(request);
+        }
+    }
+}
+
+impl Waiter {
+    /// What to call the hold.
+    pub(super) fn hold(&self) -> HoldId {
+        self.cell.hold
+    }
+
+    /// Returns when the hold is granted.
+    pub(super) async fn granted(&self) -> Grant {
+        loop {
+            let changed = self.cell.changed.notified();
+            if let Some(grant) = lock(&self.cell.state).grant {
+                return grant;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether nobody else waits for the same request.
+    pub(super) fn is_last(&self) -> bool {
+        lock(&self.cell.state).callers == 1
+    }
+
+    /// The caller takes the grant with it.
+    pub(super) fn take(mut self) {
+        lock(&self.cell.state).taken = true;
+        self.settled = true;
+    }
+
+    /// The caller has its answer, and there is nothing to take back.
+    pub(super) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if !self.waits.leave(&self.cell, self.settled) {
+            return;
+        }
+        let cancel = Cancel { acquire: AcquireRef::Hold(self.cell.hold), if_granted: IfGranted::GiveBack };
+        match self.engine.cancel(cancel) {
+            Either::Left(_) => self.waits.close(&self.cell),
+            Either::Right(pending) => {
+                let (waits, cell) = (self.waits.clone(), self.cell.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = pending.await {
+                        tracing::warn!(%error, "an abandoned acquire could not be taken back; its lease will expire");
+                    }
+                    waits.close(&cell);
+                });
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
