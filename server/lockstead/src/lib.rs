@@ -3,7 +3,10 @@
 //! Data flows one way: a transport ([`grpc`], [`http`]) reads a request and hands it to the [`service`], which asks an
 //! engine; events come back up. See ARCHITECTURE.md.
 
+pub mod cli;
+pub mod config;
 pub mod grpc;
-
+pub mod http;
+pub mod server;
 pub mod service;
 pub mod telemetry;

@@ -1,2 +1,5 @@
-//! stub
-fn main() {}
+//! The `lockstead` command.
+
+fn main() -> std::process::ExitCode {
+    lockstead::cli::main()
+}

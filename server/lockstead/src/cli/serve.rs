@@ -1,0 +1,52 @@
+//! `lockstead serve`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Exit;
+use crate::config::{ServeArgs, Settings};
+use crate::server::Server;
+use crate::telemetry::init_logs;
+
+pub(super) async fn serve(args: ServeArgs) -> ExitCode {
+    let settings = match Settings::load(args) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("lockstead: {error}");
+            return Exit::Usage.into();
+        }
+    };
+    init_logs(settings.log_format);
+    let server = match Server::bind(&settings).await {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("lockstead: {error}");
+            return Exit::Unavailable.into();
+        }
+    };
+    // On standard output, alone, so that a script that asked for port 0 can read it.
+    let address = server.address();
+    _ = writeln!(std::io::stdout(), "lockstead is listening on http://{address}");
+    tracing::info!(%address, engine = "memory", version = env!("CARGO_PKG_VERSION"), "ready");
+    server.run(asked_to_stop()).await;
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+/// Returns on SIGTERM and SIGINT.
+async fn asked_to_stop() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals can't be heard; only SIGKILL will stop this server");
+            std::future::pending::<()>().await;
+        }
+    }
+}
