@@ -66,13 +66,6 @@ impl WallTime {
     }
 }
 
-impl Now {
-    /// What the wall clock will show at `time`, as far as one can know.
-    pub fn wall_at(self, time: Time) -> WallTime {
-        self.wall.saturating_add(time.since(self.time))
-    }
-}
-
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

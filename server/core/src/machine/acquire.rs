@@ -14,11 +14,11 @@ impl Command for Acquire {
     fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome {
         let key = self.resource();
         if let Some(earlier) = machine.find_repeated(&self, &key)? {
-            return machine.repeat(now, earlier, self.queue);
+            return machine.repeat(earlier, self.queue);
         }
         if let Some((held, request)) = machine.find_reentry(&self, &key) {
             machine.check_quotas(&self)?;
-            return machine.reenter(now, held, request, self.claim).map(Acquired::Granted);
+            return machine.reenter(held, request, self.claim).map(Acquired::Granted);
         }
         machine.admit(now, self, &key)
     }
@@ -44,7 +44,7 @@ impl Machine {
             None => (true, 0),
         };
         if !free && !acquire.queue {
-            return Ok(Acquired::Held { holders: self.named_holders(now, key) });
+            return Ok(Acquired::Held { holders: self.named_holders(key) });
         }
         if !free && waiters >= WAITERS_PER_RESOURCE_MAX {
             return Err(Refusal::QueueFull);
@@ -109,15 +109,15 @@ impl Machine {
         if hold.is_answer_to(acquire, key) { Ok(Some(*id)) } else { Err(Refusal::RequestIdReused) }
     }
 
-    fn repeat(&self, now: Now, earlier: HoldId, queue: bool) -> Result<Acquired, Refusal> {
-        if let Some(grant) = self.describe_grant(now, earlier) {
+    fn repeat(&self, earlier: HoldId, queue: bool) -> Result<Acquired, Refusal> {
+        if let Some(grant) = self.describe_grant(earlier) {
             return Ok(Acquired::Granted(grant));
         }
         let Some(Hold { resource: key, state: HoldState::Waiting(ticket), .. }) = self.holds.get(&earlier) else {
             return Err(Refusal::HoldNotFound);
         };
         if !queue {
-            return Ok(Acquired::Held { holders: self.named_holders(now, key) });
+            return Ok(Acquired::Held { holders: self.named_holders(key) });
         }
         let position = self.resources.get(key).map_or(1, |resource| resource.position(*ticket));
         Ok(Acquired::Queued { hold: earlier, position })
@@ -145,8 +145,8 @@ impl Machine {
     }
 
     /// Who holds a resource, as far as it helps somebody who did not get it.
-    pub(super) fn named_holders(&self, now: Now, key: &ResourceKey) -> Vec<HolderView> {
-        self.resources.get(key).map_or_else(Vec::new, |resource| self.holder_views(now, resource, NAMED_HOLDERS_MAX))
+    pub(super) fn named_holders(&self, key: &ResourceKey) -> Vec<HolderView> {
+        self.resources.get(key).map_or_else(Vec::new, |resource| self.holder_views(resource, NAMED_HOLDERS_MAX))
     }
 }
 

@@ -99,6 +99,8 @@ enum HoldState {
 #[derive(Clone, Copy, Debug)]
 struct Deadline {
     at: Time,
+    /// The same on the wall clock, as foreseen when it was set.
+    wall: WallTime,
     ttl: Duration,
 }
 
@@ -114,6 +116,12 @@ struct Actor {
 struct ActorHolds {
     held: Option<HoldId>,
     waiting: BTreeMap<Ticket, HoldId>,
+}
+
+impl Deadline {
+    fn after(now: Now, ttl: Duration) -> Self {
+        Self { at: now.time.saturating_add(ttl), wall: now.wall.saturating_add(ttl), ttl }
+    }
 }
 
 impl Hold {
@@ -196,17 +204,17 @@ impl Machine {
         of_actor.waiting.remove(&ticket);
         let waiting: Vec<_> = of_actor.waiting.iter().map(|(ticket, id)| (*ticket, *id)).collect();
         for (ticket, waiter) in waiting {
-            self.merge_waiter(now, id, waiter, ticket);
+            self.merge_waiter(id, waiter, ticket);
         }
     }
 
     /// Turns a re-entrant waiter into one more entry of `held`, if that covers it.
-    fn merge_waiter(&mut self, now: Now, held: HoldId, waiter: HoldId, ticket: Ticket) {
+    fn merge_waiter(&mut self, held: HoldId, waiter: HoldId, ticket: Ticket) {
         let Some(Hold { party: Party::Session { session, request, .. }, claim, .. }) = self.holds.get(&waiter) else {
             return;
         };
         let (session, request, claim) = (*session, *request, *claim);
-        let Ok(grant) = self.reenter(now, held, request, claim) else { return };
+        let Ok(grant) = self.reenter(held, request, claim) else { return };
         if let Some(hold) = self.holds.remove(&waiter) {
             if let Some(of_actor) = hold.actor().and_then(|actor| self.actors.get_mut(&actor)) {
                 of_actor.waiting.remove(&ticket);
@@ -226,9 +234,9 @@ impl Machine {
         let (entries, deadline) = match &hold.party {
             Party::Session { request, .. } => (vec![*request], None),
             Party::Lease { ttl, .. } => {
-                let at = now.time.saturating_add(*ttl);
-                self.deadlines.insert((at, id));
-                (Vec::new(), Some(Deadline { at, ttl: *ttl }))
+                let deadline = Deadline::after(now, *ttl);
+                self.deadlines.insert((deadline.at, id));
+                (Vec::new(), Some(deadline))
             }
         };
         hold.since = now.wall;
@@ -238,11 +246,11 @@ impl Machine {
         if let Some(actor) = actor {
             self.actors.entry(actor).or_default().held = Some(id);
         }
-        self.describe_grant(now, id)
+        self.describe_grant(id)
     }
 
     /// Adds an acquire of the same actor to a hold. No permits change hands, so it passes the queue.
-    fn reenter(&mut self, now: Now, held: HoldId, request: u64, claim: Claim) -> Result<Grant, Refusal> {
+    fn reenter(&mut self, held: HoldId, request: u64, claim: Claim) -> Result<Grant, Refusal> {
         let holder = self.holds.get_mut(&held).ok_or(Refusal::HoldNotFound)?;
         if claim.limit() != holder.claim.limit() {
             return Err(Refusal::LimitMismatch { in_use: holder.claim.limit() });
@@ -258,7 +266,7 @@ impl Machine {
         if let Some(session) = holder.session() {
             self.sessions.entry(session).or_default().insert(request, held);
         }
-        self.describe_grant(now, held).ok_or(Refusal::HoldNotFound)
+        self.describe_grant(held).ok_or(Refusal::HoldNotFound)
     }
 
     /// Takes a holder or waiter out of everything. Its resource stays, for [`Machine::serve`] to see to. `ended` is what
@@ -338,7 +346,7 @@ impl Machine {
         self.events.push(Event::Granted { to, grant });
     }
 
-    fn describe_grant(&self, now: Now, id: HoldId) -> Option<Grant> {
+    fn describe_grant(&self, id: HoldId) -> Option<Grant> {
         let hold = self.holds.get(&id)?;
         let HoldState::Held { token, entries, deadline } = &hold.state else { return None };
         Some(Grant {
@@ -347,7 +355,7 @@ impl Machine {
             token: *token,
             entries: u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX),
             acquired_at: hold.since,
-            lease: deadline.map(|Deadline { at, ttl }| Lease { ttl, expires_at: now.wall_at(at) }),
+            lease: deadline.map(|Deadline { wall, ttl, .. }| Lease { ttl, expires_at: wall }),
         })
     }
 

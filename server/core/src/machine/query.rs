@@ -13,9 +13,9 @@ use crate::view::{HolderView, ResourceView, WaiterView};
 impl Command for Get {
     type Outcome = ResourceView;
 
-    fn run(self, machine: &mut Machine, now: Now) -> ResourceView {
+    fn run(self, machine: &mut Machine, _: Now) -> ResourceView {
         match machine.resources.get(&self.0) {
-            Some(resource) => machine.view(now, &self.0, resource),
+            Some(resource) => machine.view(&self.0, resource),
             None => ResourceView {
                 key: self.0,
                 limit: None,
@@ -31,7 +31,7 @@ impl Command for Get {
 impl Command for List {
     type Outcome = Vec<ResourceView>;
 
-    fn run(self, machine: &mut Machine, now: Now) -> Vec<ResourceView> {
+    fn run(self, machine: &mut Machine, _: Now) -> Vec<ResourceView> {
         let key = |name| ResourceKey { kind: self.kind, name };
         let from = match self.after {
             Some(after) if after.as_str() >= self.prefix.as_str() => Bound::Excluded(key(after)),
@@ -42,18 +42,18 @@ impl Command for List {
             .range((from, Bound::Unbounded))
             .take_while(|(key, _)| key.kind == self.kind && key.name.as_str().starts_with(&self.prefix))
             .take(self.at_most)
-            .map(|(key, resource)| machine.view(now, key, resource))
+            .map(|(key, resource)| machine.view(key, resource))
             .collect()
     }
 }
 
 impl Machine {
-    fn view(&self, now: Now, key: &ResourceKey, resource: &Resource) -> ResourceView {
+    fn view(&self, key: &ResourceKey, resource: &Resource) -> ResourceView {
         let waiters = resource.queue.values().take(DESCRIBED_PARTIES_MAX).enumerate();
         ResourceView {
             key: key.clone(),
             limit: (key.kind == Kind::Semaphore).then_some(resource.limit),
-            holders: self.holder_views(now, resource, DESCRIBED_PARTIES_MAX),
+            holders: self.holder_views(resource, DESCRIBED_PARTIES_MAX),
             waiters: waiters
                 .filter_map(|(index, id)| {
                     let hold = self.holds.get(id)?;
@@ -66,7 +66,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn holder_views(&self, now: Now, resource: &Resource, at_most: usize) -> Vec<HolderView> {
+    pub(super) fn holder_views(&self, resource: &Resource, at_most: usize) -> Vec<HolderView> {
         let view = |(token, id): &(_, _)| {
             let hold = self.holds.get(id)?;
             let HoldState::Held { deadline, .. } = &hold.state else { return None };
@@ -76,7 +76,7 @@ impl Machine {
                 token: *token,
                 claim: hold.claim,
                 acquired_at: hold.since,
-                expires_at: deadline.map(|deadline| now.wall_at(deadline.at)),
+                expires_at: deadline.map(|deadline| deadline.wall),
             })
         };
         resource.holders.iter().take(at_most).filter_map(view).collect()

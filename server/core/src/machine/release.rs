@@ -36,7 +36,7 @@ impl Command for Cancel {
             (HoldState::Waiting(_), _) => {
                 machine.remove(id, None);
                 machine.serve(now, &key);
-                Cancelled::Withdrawn { holders: machine.named_holders(now, &key) }
+                Cancelled::Withdrawn { holders: machine.named_holders(&key) }
             }
             (HoldState::Held { .. }, IfGranted::Keep) => Cancelled::Kept,
             (HoldState::Held { .. }, IfGranted::GiveBack) => {

@@ -16,10 +16,10 @@ impl Command for Renew {
         let Some(deadline) = deadline else { return Err(Refusal::NotALease) };
         let old = *deadline;
         let ttl = self.ttl.unwrap_or(old.ttl);
-        *deadline = Deadline { at: now.time.saturating_add(ttl), ttl };
+        *deadline = Deadline::after(now, ttl);
         let new = *deadline;
         machine.deadlines.remove(&(old.at, id));
         machine.deadlines.insert((new.at, id));
-        machine.describe_grant(now, id).ok_or(Refusal::HoldNotFound)
+        machine.describe_grant(id).ok_or(Refusal::HoldNotFound)
     }
 }
