@@ -8,7 +8,9 @@ const PROTO_DIR: &str = "../../proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={PROTO_DIR}");
-    let files = protox::compile(["lockstead/v1/lock_service.proto", "lockstead/v1/error.proto"], [PROTO_DIR])?;
+    let roots =
+        ["lockstead/v1/lock_service.proto", "lockstead/v1/error.proto", "lockstead/bench/v1/echo_service.proto"];
+    let files = protox::compile(roots, [PROTO_DIR])?;
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out_dir.join("descriptors.bin"), files.encode_to_vec())?;
     tonic_prost_build::configure().btree_map(".").emit_rerun_if_changed(false).compile_fds(files)?;

@@ -9,5 +9,11 @@ pub mod v1 {
     tonic::include_proto!("lockstead.v1");
 }
 
+/// The echo that benchmarks compare with: package `lockstead.bench.v1`, as generated.
+#[allow(missing_docs, clippy::pedantic, reason = "generated; its documentation is in the proto files")]
+pub mod bench {
+    tonic::include_proto!("lockstead.bench.v1");
+}
+
 /// What gRPC reflection shows.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

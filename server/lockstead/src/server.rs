@@ -82,6 +82,13 @@ impl Server {
         self.address
     }
 
+    /// With more routes on the same port.
+    #[must_use]
+    pub fn with_routes(mut self, routes: axum::Router) -> Self {
+        self.app = self.app.merge(routes);
+        self
+    }
+
     /// Serves until `shutdown`, then ends sessions and streams, and waits for requests in progress, but not for ever.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         self.health.set_service_status("", tonic_health::ServingStatus::Serving).await;

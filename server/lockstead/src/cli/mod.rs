@@ -1,11 +1,17 @@
 //! The command line.
 
+mod bench;
+mod client;
 mod exit;
+mod lease;
+mod run;
 mod serve;
+mod show;
+mod watchdog;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 
@@ -35,6 +41,21 @@ Try it:
 enum Command {
     /// Serve locks over gRPC and HTTP (the default)
     Serve(ServeArgs),
+    Run(run::RunArgs),
+    Acquire(lease::AcquireArgs),
+    Release(lease::ReleaseArgs),
+    Ls(show::LsArgs),
+    Get(show::GetArgs),
+    Bench(bench::BenchArgs),
+    /// Print completions for a shell, to be sourced by it
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    #[command(name = watchdog::COMMAND, hide = true)]
+    RunWatchdog,
+    #[command(name = bench::SERVER_COMMAND, hide = true)]
+    BenchServer,
 }
 
 /// Runs the command line of this process.
@@ -57,6 +78,18 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(args) => serve::serve(args).await,
+            Command::Run(args) => run::run(args).await,
+            Command::Acquire(args) => lease::acquire(args).await,
+            Command::Release(args) => lease::release(args).await,
+            Command::Ls(args) => show::ls(args).await,
+            Command::Get(args) => show::get(args).await,
+            Command::Bench(args) => bench::bench(args).await,
+            Command::RunWatchdog => watchdog::watch().await,
+            Command::BenchServer => bench::serve().await,
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "lockstead", &mut std::io::stdout());
+                ExitCode::SUCCESS
+            }
         }
     })
 }

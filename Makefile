@@ -1,0 +1,27 @@
+# `make run` and `make test` are all that a newcomer needs. `make verify` changes nothing and is what CI runs; `make fix`
+# is its twin that mends what can be mended.
+
+.PHONY: run test verify fix setup bench
+
+run: ## Serve at 127.0.0.1:7420, in memory
+	cargo run --release
+
+test: setup verify ## Install what the tests need, then run everything
+
+setup: ## Install what the tests need; quick when all is there
+	tests/setup
+
+verify: ## Check everything, change nothing
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	tests/node_modules/.bin/buf lint proto
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	cargo test --workspace --locked
+
+fix: ## Format, apply lint suggestions, refresh checked-in files
+	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+	LOCKSTEAD_BLESS=1 cargo test --package lockstead --lib openapi
+
+bench: ## How fast, beside a bare echo
+	cargo run --release -- bench

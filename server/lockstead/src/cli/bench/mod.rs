@@ -1,0 +1,114 @@
+//! `lockstead bench`: how fast this server is, beside a bare echo over the same transport in the same run.
+//!
+//! Unless it is told of a server, it starts one as a process of its own, so that client and server share the machine as
+//! they would with anybody. Speeds of different machines, and of different runs, do not compare; the ratios do.
+
+mod echo;
+mod hand_over;
+mod load;
+mod pairs;
+mod report;
+mod server;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lockstead_client::{Client, ClientBuilder};
+use lockstead_core::duration;
+
+use super::Exit;
+use report::{Report, Row};
+pub(super) use server::{COMMAND as SERVER_COMMAND, serve};
+
+/// Measure acquire+release and hand-over, beside a bare echo
+///
+/// Every figure stands beside that of an echo over the same kind of stream in the same run: the ratio says how much of
+/// what the transport can do is left for locks.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct BenchArgs {
+    /// How long each measurement takes
+    #[arg(long, value_name = "D", default_value = "2s", value_parser = duration::parse)]
+    time: Duration,
+
+    /// Operations in flight, for acquire+release
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,16,64,256")]
+    in_flight: Vec<usize>,
+
+    /// Waiters on one lock, for hand-over
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "2,16,64")]
+    waiters: Vec<usize>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Measure this server instead of one of its own; the echo stays its own
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+/// What the measurements talk to.
+struct Bench {
+    args: BenchArgs,
+    /// Of the server under test.
+    address: String,
+    /// Of the echo.
+    echo_address: String,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) async fn bench(args: BenchArgs) -> ExitCode {
+    match measure(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lockstead: the benchmark failed: {error}");
+            Exit::Unavailable.into()
+        }
+    }
+}
+
+async fn measure(args: BenchArgs) -> Result<(), Failure> {
+    if args.in_flight.contains(&0) || args.waiters.iter().any(|waiters| *waiters < 2) {
+        return Err("at least one operation in flight, and two waiters".into());
+    }
+    let own = server::Child::start().await?;
+    let address = args.server.clone().unwrap_or_else(|| own.address.clone());
+    let bench = Bench { args, address, echo_address: own.address.clone() };
+    let mut report = Report::default();
+    for in_flight in bench.args.in_flight.clone() {
+        let echo = echo::stream(&bench, in_flight).await?;
+        // An acquire and a release are two messages each way.
+        let pairs = pairs::session(&bench, in_flight).await?;
+        report.add(Row::echo("echo, one stream", in_flight, &echo));
+        report.add(Row::beside("acquire+release, one session", in_flight, &pairs, 2.0, &echo));
+    }
+    for in_flight in bench.args.in_flight.clone() {
+        let echo = echo::unary(&bench, in_flight).await?;
+        let pairs = pairs::unary(&bench, in_flight).await?;
+        report.add(Row::echo("echo, unary calls", in_flight, &echo));
+        report.add(Row::beside("acquire+release, unary calls", in_flight, &pairs, 2.0, &echo));
+    }
+    for waiters in bench.args.waiters.clone() {
+        let echo = echo::stream(&bench, waiters).await?;
+        let hand_over = hand_over::one_lock(&bench, waiters).await?;
+        report.add(Row::echo("echo, one stream", waiters, &echo));
+        report.add(Row::hand_over("hand-over, one lock", waiters, &hand_over, &echo));
+    }
+    own.stop().await;
+    report.print(bench.args.json);
+    Ok(())
+}
+
+impl Bench {
+    fn client(&self) -> ClientBuilder {
+        Client::builder().server(&self.address).owner("lockstead bench")
+    }
+
+    /// Progress, on a terminal: a full run takes a while.
+    fn announce(&self, what: &str, in_flight: usize) {
+        if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+            eprintln!("measuring: {what}, {in_flight} in flight, {}", duration::format(self.args.time));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `lockstead acquire` and `lockstead release`: leases, for scripts.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lockstead_core::{bounds, duration};
+
+use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
+
+/// Acquire a lease and print its hold id
+///
+/// The lease ends after its ttl, or by `lockstead release`. To hold for as long as a command runs, use `lockstead run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 acquired; 64 wrong usage; 69 no server; 75 held by others, or the wait is over; 77 refused.
+
+  id=$(lockstead acquire backup --ttl 5m) || exit
+  ./backup.sh
+  lockstead release backup \"$id\"")]
+pub(super) struct AcquireArgs {
+    #[command(flatten)]
+    claim: ClaimArgs,
+
+    /// How long the lease is good, 100ms to 24h
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = ttl)]
+    ttl: Duration,
+
+    /// How long to wait for it, such as 30s, or `forever`; 0s tries once
+    #[arg(long, value_name = "D", default_value = "0s")]
+    wait: WaitArg,
+
+    /// Print everything about the lease as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+/// Release what `lockstead acquire` acquired
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 released; 64 wrong usage; 69 no server; 77 no such hold, or it has ended.")]
+pub(super) struct ReleaseArgs {
+    /// Name of the lock or semaphore
+    name: String,
+
+    /// What `lockstead acquire` printed
+    #[arg(value_name = "HOLD_ID", env = "LOCKSTEAD_HOLD_ID", hide_env_values = true)]
+    hold_id: String,
+
+    /// NAME is a semaphore
+    #[arg(long)]
+    semaphore: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    bounds::ttl(duration::parse(text)?).map_err(|invalid| invalid.to_string())
+}
+
+pub(super) async fn acquire(args: AcquireArgs) -> ExitCode {
+    let builder = args.client.builder(args.claim.owner.clone());
+    let client = match builder.connect().await {
+        Ok(client) => client,
+        Err(error) => return fail(&error),
+    };
+    match args.claim.acquire(&client, args.wait.0).lease(args.ttl).acquire().await {
+        Ok(lease) if args.json => {
+            println!("{}", super::show::lease(&lease));
+            ExitCode::SUCCESS
+        }
+        Ok(lease) => {
+            println!("{}", lease.hold_id());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+pub(super) async fn release(args: ReleaseArgs) -> ExitCode {
+    let client = match args.client.builder(None).connect().await {
+        Ok(client) => client,
+        Err(error) => return fail(&error),
+    };
+    let released = if args.semaphore {
+        client.release_semaphore(&args.name, &args.hold_id).await
+    } else {
+        client.release_lock(&args.name, &args.hold_id).await
+    };
+    match released {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
