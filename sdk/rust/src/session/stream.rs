@@ -1,0 +1,178 @@
+//! The session's stream as it comes, lives and goes.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use futures::future::BoxFuture;
+use lockstead_api::v1::lock_service_client::LockServiceClient;
+use lockstead_api::v1::{SessionRequest, SessionResponse};
+use tokio::sync::mpsc;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::wire::{Failure, FromServer};
+
+/// How many messages are taken from a stream before something else gets its turn.
+const BATCH: usize = 1024;
+/// How long a server may take to end a session that was left, before the stream is cut.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The session's stream.
+pub(super) enum SessionStream {
+    /// There is none.
+    Closed,
+    /// A connection is being made.
+    Connecting(BoxFuture<'static, Result<Channel, Failure>>),
+    /// The call is under way: what is sent goes out, but the server has not answered yet.
+    Calling { outbox: Outbox, call: BoxFuture<'static, Result<Streaming<SessionResponse>, Failure>> },
+    /// Both directions are open; without an outbox, ours is closed.
+    Open { outbox: Option<Outbox>, inbound: Box<Streaming<SessionResponse>> },
+}
+
+/// What the stream has to say.
+pub(super) enum Event {
+    /// The connection is made. [`SessionStream::call`] comes next.
+    Connected(Channel),
+    /// There are messages.
+    Messages,
+    /// It is over, or came to nothing.
+    Ended(Failure),
+}
+
+/// Our direction. Closes when dropped, after what is in it was sent.
+type Outbox = mpsc::UnboundedSender<Vec<SessionRequest>>;
+
+/// The other end of an [`Outbox`]: batches, one message at a time. The transport writes what is ready as one.
+struct Outgoing {
+    batches: mpsc::UnboundedReceiver<Vec<SessionRequest>>,
+    batch: std::vec::IntoIter<SessionRequest>,
+}
+
+impl SessionStream {
+    /// Starts to connect.
+    pub(super) fn connect(endpoint: Endpoint) -> Self {
+        Self::Connecting(Box::pin(async move {
+            let failed = |error: tonic::transport::Error| {
+                let cause = std::error::Error::source(&error);
+                let text = cause.map_or_else(|| error.to_string(), |cause| innermost(cause).to_string());
+                Failure::Broken(text)
+            };
+            endpoint.connect().await.map_err(failed)
+        }))
+    }
+
+    /// Starts the call on a connection; `first` is what it begins with.
+    pub(super) fn call(channel: Channel, first: Vec<SessionRequest>) -> Self {
+        let (outbox, batches) = mpsc::unbounded_channel();
+        let outgoing = Outgoing { batches, batch: first.into_iter() };
+        let call = async move {
+            let answer = LockServiceClient::new(channel).session(outgoing).await;
+            answer.map(tonic::Response::into_inner).map_err(|status| Failure::of(&status))
+        };
+        Self::Calling { outbox, call: Box::pin(call) }
+    }
+
+    /// Sends messages, if there is a stream to send them on.
+    pub(super) fn send(&self, batch: Vec<SessionRequest>) {
+        if let Self::Calling { outbox, .. } | Self::Open { outbox: Some(outbox), .. } = self {
+            // If the other end is gone, the stream's own end tells us why.
+            let _ = outbox.send(batch);
+        }
+    }
+
+    /// Closes our direction, and goes on listening.
+    pub(super) fn close_outbox(&mut self) {
+        match self {
+            Self::Open { outbox, .. } => *outbox = None,
+            Self::Closed | Self::Connecting(_) | Self::Calling { .. } => *self = Self::Closed,
+        }
+    }
+
+    /// Closes our direction, and lets the server end the other in its own time. Cutting both at once would look like a
+    /// break rather than a goodbye.
+    pub(super) fn leave(&mut self) {
+        if let Self::Open { outbox, mut inbound } = std::mem::replace(self, Self::Closed) {
+            drop(outbox);
+            tokio::spawn(tokio::time::timeout(
+                LINGER,
+                async move { while let Ok(Some(_)) = inbound.message().await {} },
+            ));
+        }
+    }
+
+    /// Waits for what comes next; messages are put into `messages`. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self, messages: &mut VecDeque<FromServer>) -> Event {
+        match self {
+            Self::Closed => std::future::pending().await,
+            Self::Connecting(connection) => match connection.await {
+                Ok(channel) => Event::Connected(channel),
+                Err(failure) => self.ended(failure),
+            },
+            Self::Calling { outbox, call } => match call.await {
+                Ok(inbound) => {
+                    *self = Self::Open { outbox: Some(outbox.clone()), inbound: Box::new(inbound) };
+                    Event::Messages
+                }
+                Err(failure) => self.ended(failure),
+            },
+            Self::Open { inbound, .. } => match poll_fn(|context| poll_batch(inbound, messages, context)).await {
+                None => Event::Messages,
+                Some(failure) => self.ended(failure),
+            },
+        }
+    }
+
+    fn ended(&mut self, failure: Failure) -> Event {
+        *self = Self::Closed;
+        Event::Ended(failure)
+    }
+}
+
+/// Takes all messages that are there. `Some` once the stream has ended; after the messages before its end.
+fn poll_batch(
+    inbound: &mut Streaming<SessionResponse>,
+    messages: &mut VecDeque<FromServer>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Failure>> {
+    while messages.len() < BATCH {
+        match Pin::new(&mut *inbound).poll_next(context) {
+            Poll::Ready(Some(Ok(SessionResponse { message }))) => messages.extend(message),
+            Poll::Ready(ended) => {
+                let failure = match ended {
+                    Some(Err(status)) => Failure::of(&status),
+                    _ => Failure::Broken("the server ended the stream".to_owned()),
+                };
+                return Poll::Ready(Some(failure));
+            }
+            Poll::Pending if messages.is_empty() => return Poll::Pending,
+            Poll::Pending => break,
+        }
+    }
+    Poll::Ready(None)
+}
+
+/// The cause that says what happened: tonic and hyper wrap it in sentences such as "transport error".
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    error.source().map_or(error, innermost)
+}
+
+impl Stream for Outgoing {
+    type Item = SessionRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SessionRequest>> {
+        loop {
+            if let Some(message) = self.batch.next() {
+                return Poll::Ready(Some(message));
+            }
+            match self.batches.poll_recv(context) {
+                Poll::Ready(Some(batch)) => self.batch = batch.into_iter(),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
