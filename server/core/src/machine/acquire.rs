@@ -4,7 +4,7 @@ use super::{Actor, Command, Hold, HoldState, Machine};
 use crate::command::{Acquire, Acquired, Party, Refusal};
 use crate::ids::HoldId;
 use crate::limits::{HOLDS_MAX, HOLDS_PER_SESSION_MAX, NAMED_HOLDERS_MAX, WAITERS_PER_RESOURCE_MAX};
-use crate::resource::{Resource, ResourceKey};
+use crate::resource::{Claim, Resource, ResourceKey};
 use crate::time::Now;
 use crate::view::HolderView;
 
@@ -123,11 +123,15 @@ impl Machine {
         Ok(Acquired::Queued { hold: earlier, position })
     }
 
-    /// The hold that this acquire re-enters, and the session's number for it.
+    /// The hold that this acquire re-enters, and the session's number for it. Where its actor has several, the oldest that
+    /// covers the claim.
     fn find_reentry(&self, acquire: &Acquire, key: &ResourceKey) -> Option<(HoldId, u64)> {
         let Party::Session { session, request, owner_key: Some(owner_key) } = &acquire.party else { return None };
         let actor = Actor { session: *session, resource: key.clone(), owner_key: owner_key.clone() };
-        Some((self.actors.get(&actor)?.held?, *request))
+        let held = &self.actors.get(&actor)?.held;
+        let covers = |id: &&HoldId| self.holds.get(id).is_some_and(|hold| hold.covers(acquire.claim));
+        let id = held.iter().find(covers).or(held.first())?;
+        Some((*id, *request))
     }
 
     fn check_quotas(&self, acquire: &Acquire) -> Result<(), Refusal> {
@@ -155,9 +159,13 @@ impl Hold {
     fn is_answer_to(&self, acquire: &Acquire, key: &ResourceKey) -> bool {
         let same_resource = self.resource == *key;
         match (&self.party, &acquire.party) {
-            // The request may have been a re-entry, which can claim less than the hold has.
+            // The request may have been a re-entry, which can claim less than the hold has, but not more.
             (Party::Session { owner_key: Some(ours), .. }, Party::Session { owner_key: Some(theirs), .. }) => {
-                same_resource && ours == theirs
+                let same_claim = match self.state {
+                    HoldState::Waiting(_) => self.claim == acquire.claim,
+                    HoldState::Held { .. } => self.covers(acquire.claim),
+                };
+                same_resource && ours == theirs && same_claim
             }
             (ours, theirs) => {
                 same_resource
@@ -167,5 +175,10 @@ impl Hold {
                     && self.metadata == acquire.metadata
             }
         }
+    }
+
+    /// Whether whoever has this has that, too.
+    fn covers(&self, claim: Claim) -> bool {
+        self.claim.limit() == claim.limit() && self.claim.permits() >= claim.permits()
     }
 }

@@ -56,10 +56,13 @@ impl Machine {
         assert_eq!(entries, self.sessions.values().map(std::collections::BTreeMap::len).sum::<usize>());
         assert!(self.sessions.values().all(|requests| !requests.is_empty()));
         for (actor, holds) in &self.actors {
-            assert!(holds.held.is_some() || !holds.waiting.is_empty(), "{actor:?} is kept without a hold");
+            assert!(!holds.held.is_empty() || !holds.waiting.is_empty(), "{actor:?} is kept without a hold");
             for id in holds.held.iter().chain(holds.waiting.values()) {
                 assert_eq!(self.holds[id].actor().as_ref(), Some(actor));
             }
         }
+        let with_actor = self.holds.values().filter(|hold| hold.actor().is_some()).count();
+        let of_actors: usize = self.actors.values().map(|holds| holds.held.len() + holds.waiting.len()).sum();
+        assert_eq!(with_actor, of_actors, "every re-entrant hold is known by its actor");
     }
 }

@@ -6,6 +6,8 @@ mod query;
 mod release;
 mod renew;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -114,7 +116,8 @@ struct Actor {
 
 #[derive(Debug, Default)]
 struct ActorHolds {
-    held: Option<HoldId>,
+    /// Oldest first. More than one if a waiter was granted that the hold before it did not cover.
+    held: Vec<HoldId>,
     waiting: BTreeMap<Ticket, HoldId>,
 }
 
@@ -244,7 +247,7 @@ impl Machine {
         let (actor, permits) = (hold.actor(), hold.claim.permits());
         self.resources.get_mut(&hold.resource)?.add_holder(token, id, permits);
         if let Some(actor) = actor {
-            self.actors.entry(actor).or_default().held = Some(id);
+            self.actors.entry(actor).or_default().held.push(id);
         }
         self.describe_grant(id)
     }
@@ -321,10 +324,9 @@ impl Machine {
         let Some(of_actor) = self.actors.get_mut(&actor) else { return };
         match &hold.state {
             HoldState::Waiting(ticket) => _ = of_actor.waiting.remove(ticket),
-            HoldState::Held { .. } if of_actor.held == Some(id) => of_actor.held = None,
-            HoldState::Held { .. } => {}
+            HoldState::Held { .. } => of_actor.held.retain(|held| *held != id),
         }
-        if of_actor.held.is_none() && of_actor.waiting.is_empty() {
+        if of_actor.held.is_empty() && of_actor.waiting.is_empty() {
             self.actors.remove(&actor);
         }
     }

@@ -1,0 +1,15 @@
+//! One suite for every engine: what the `# Behavior` lists of [`lockstead_engine::Engine`] promise.
+//!
+//! An engine joins with one line, `conformance!(name, fixture)`. Scenarios speak to `dyn Engine` only, and await events
+//! instead of sleeping, so that they suit engines whose events come before the answer as well as after it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod events;
+mod fixture;
+mod memory;
+mod suite;
+
+use suite::conformance;
+
+conformance!(memory_engine, crate::memory::fixture);

@@ -1,0 +1,88 @@
+//! The state machine against a naive reference, over random sequences of commands.
+//!
+//! Every run draws a new seed. A failure prints it; `PROPTEST_RNG_SEED=<seed> cargo test -p lockstead-tests --test model`
+//! draws the same sequences again. `PROPTEST_CASES=<n>` sets how many.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod machine;
+mod reference;
+mod rules;
+mod steps;
+
+use std::hash::{BuildHasher, RandomState};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+
+use machine::Sut;
+use reference::{Note, Reference};
+use steps::Step;
+
+/// Cases of one run, unless `PROPTEST_CASES` says otherwise.
+const CASES: u32 = 10_000;
+
+struct Model;
+
+impl ReferenceStateMachine for Model {
+    type State = Reference;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Reference> {
+        Just(Reference::default()).boxed()
+    }
+
+    fn transitions(state: &Reference) -> BoxedStrategy<Step> {
+        steps::step(state)
+    }
+
+    fn apply(mut state: Reference, step: &Step) -> Reference {
+        state.step(step);
+        state
+    }
+}
+
+impl StateMachineTest for Model {
+    type SystemUnderTest = Sut;
+    type Reference = Self;
+
+    fn init_test(_: &Reference) -> Sut {
+        Sut::default()
+    }
+
+    fn apply(mut sut: Sut, reference: &Reference, step: Step) -> Sut {
+        let (answer, notes) = sut.step(&step);
+        assert_eq!(answer, reference.answer, "the answer to {step:?}");
+        assert_eq!(by_thing(notes), by_thing(reference.notes.clone()), "the events of {step:?}");
+        sut.assert_same_picture(reference);
+        sut
+    }
+}
+
+/// Only within a resource does the order of events mean something.
+fn by_thing(mut notes: Vec<Note>) -> Vec<Note> {
+    notes.sort_by_key(|note| note.thing);
+    notes
+}
+
+#[test]
+fn the_machine_does_what_the_reference_does() {
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = CASES;
+    }
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => RandomState::new().hash_one("seed"),
+    };
+    config.rng_seed = RngSeed::Fixed(seed);
+    let sequences = Model::sequential_strategy(1..40_usize);
+    let outcome = TestRunner::new(config.clone()).run(&sequences, |(reference, steps, seen)| {
+        Model::test_sequential(config.clone(), reference, steps, seen);
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("PROPTEST_RNG_SEED={seed} shows this again: {failure}");
+    }
+}
