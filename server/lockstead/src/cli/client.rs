@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lockstead_client::{AcquireBuilder, Client, ClientBuilder, Error, NotAcquired};
-use lockstead_core::duration;
+use lockstead_client::{Builder, Client, Demand, Error, Guard, Lease, Lock, Request, Result, Semaphore};
+use lockstead_core::{Wait, duration};
 
 use super::Exit;
 
@@ -41,40 +41,59 @@ pub(super) struct ClaimArgs {
 
 /// A wait on the command line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WaitArg(pub(super) lockstead_core::Wait);
+pub(super) struct WaitArg(pub(super) Wait);
 
 impl std::str::FromStr for WaitArg {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         if text == "forever" {
-            return Ok(Self(lockstead_core::Wait::Forever));
+            return Ok(Self(Wait::Forever));
         }
-        let wait = lockstead_core::Wait::up_to(duration::parse(text)?).map_err(|invalid| invalid.to_string())?;
+        let wait = Wait::up_to(duration::parse(text)?).map_err(|invalid| invalid.to_string())?;
         Ok(Self(wait))
     }
 }
 
 impl ClientArgs {
     /// A client that is not connected yet, with the owner that people should see.
-    pub(super) fn builder(&self, owner: Option<String>) -> ClientBuilder {
-        Client::builder().server(&self.server).owner(owner.unwrap_or_else(default_owner))
+    pub(super) fn builder(&self, owner: Option<&str>) -> Builder {
+        Client::builder().server(&self.server).owner(owner.map_or_else(default_owner, str::to_owned))
     }
 }
 
 impl ClaimArgs {
-    /// The acquire that these arguments ask for.
-    pub(super) fn acquire(&self, client: &Client, wait: lockstead_core::Wait) -> AcquireBuilder {
-        let acquire = match self.limit {
-            Some(limit) => client.semaphore(&self.name, limit).permits(self.permits.unwrap_or(1)),
-            None if self.shared => client.lock(&self.name).shared(),
-            None => client.lock(&self.name),
-        };
-        match wait {
-            lockstead_core::Wait::No => acquire.wait(Duration::ZERO),
-            lockstead_core::Wait::UpTo(wait) => acquire.wait(wait),
-            lockstead_core::Wait::Forever => acquire,
+    /// Acquires it, for as long as the guard lives.
+    pub(super) async fn acquire(&self, client: &Client, wait: Wait) -> Result<Guard> {
+        match self.limit {
+            Some(limit) => with_wait(self.permits_of(client, limit), wait).acquire().await,
+            None => with_wait(self.lock_of(client), wait).acquire().await,
         }
+    }
+
+    /// Acquires it as a lease.
+    pub(super) async fn lease(&self, client: &Client, wait: Wait, ttl: Duration) -> Result<Lease> {
+        match self.limit {
+            Some(limit) => with_wait(self.permits_of(client, limit), wait).lease(ttl).acquire().await,
+            None => with_wait(self.lock_of(client), wait).lease(ttl).acquire().await,
+        }
+    }
+
+    fn permits_of(&self, client: &Client, limit: u32) -> Request<Semaphore> {
+        client.semaphore(&self.name, limit).permits(self.permits.unwrap_or(1))
+    }
+
+    fn lock_of(&self, client: &Client) -> Request<Lock> {
+        let lock = client.lock(&self.name);
+        if self.shared { lock.shared() } else { lock }
+    }
+}
+
+fn with_wait<K: Demand>(request: Request<K>, wait: Wait) -> Request<K> {
+    match wait {
+        Wait::No => request.wait(Duration::ZERO),
+        Wait::UpTo(wait) => request.wait(wait),
+        Wait::Forever => request,
     }
 }
 
@@ -88,21 +107,12 @@ pub(super) fn default_owner() -> String {
 pub(super) fn fail(error: &Error) -> ExitCode {
     eprintln!("lockstead: {error}");
     let exit = match error {
-        Error::NotAcquired(not_acquired) => {
-            name_holders(not_acquired);
-            Exit::NotAcquired
-        }
+        Error::NotAcquired(_) => Exit::NotAcquired,
         Error::Unavailable(_) => Exit::Unavailable,
         Error::Lost(_) => Exit::Lost,
         Error::InvalidConfig(_) => Exit::Usage,
+        Error::Refused { reason, .. } if reason.code() == tonic::Code::InvalidArgument => Exit::Usage,
         _ => Exit::Refused,
     };
     exit.into()
-}
-
-fn name_holders(not_acquired: &NotAcquired) {
-    for holder in &not_acquired.holders {
-        let owner = if holder.owner.is_empty() { "somebody without a name" } else { &holder.owner };
-        eprintln!("lockstead: held by {owner}, fencing token {}", holder.fencing_token);
-    }
 }

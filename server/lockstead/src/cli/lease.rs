@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lockstead_core::{bounds, duration};
+use lockstead_core::{HoldId, bounds, duration};
 
 use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
 
@@ -45,8 +45,8 @@ pub(super) struct ReleaseArgs {
     name: String,
 
     /// What `lockstead acquire` printed
-    #[arg(value_name = "HOLD_ID", env = "LOCKSTEAD_HOLD_ID", hide_env_values = true)]
-    hold_id: String,
+    #[arg(value_name = "HOLD_ID", env = "LOCKSTEAD_HOLD_ID", hide_env_values = true, value_parser = hold_id)]
+    hold_id: HoldId,
 
     /// NAME is a semaphore
     #[arg(long)]
@@ -56,23 +56,27 @@ pub(super) struct ReleaseArgs {
     client: ClientArgs,
 }
 
+fn hold_id(text: &str) -> Result<HoldId, String> {
+    HoldId::parse(text).map_err(|invalid| invalid.to_string())
+}
+
 fn ttl(text: &str) -> Result<Duration, String> {
     bounds::ttl(duration::parse(text)?).map_err(|invalid| invalid.to_string())
 }
 
 pub(super) async fn acquire(args: AcquireArgs) -> ExitCode {
-    let builder = args.client.builder(args.claim.owner.clone());
+    let builder = args.client.builder(args.claim.owner.as_deref());
     let client = match builder.connect().await {
         Ok(client) => client,
         Err(error) => return fail(&error),
     };
-    match args.claim.acquire(&client, args.wait.0).lease(args.ttl).acquire().await {
+    match args.claim.lease(&client, args.wait.0, args.ttl).await {
         Ok(lease) if args.json => {
             println!("{}", super::show::lease(&lease));
             ExitCode::SUCCESS
         }
         Ok(lease) => {
-            println!("{}", lease.hold_id());
+            println!("{}", lease.hold_id().reveal());
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
@@ -85,9 +89,10 @@ pub(super) async fn release(args: ReleaseArgs) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let released = if args.semaphore {
-        client.release_semaphore(&args.name, &args.hold_id).await
+        // The limit is of no account here.
+        client.semaphore(&args.name, 1).release(args.hold_id).await
     } else {
-        client.release_lock(&args.name, &args.hold_id).await
+        client.lock(&args.name).release(args.hold_id).await
     };
     match released {
         Ok(()) => ExitCode::SUCCESS,

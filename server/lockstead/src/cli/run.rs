@@ -15,9 +15,9 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::Exit;
 use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
 use super::watchdog::Watchdog;
-use super::Exit;
 
 /// A command that can't be run, as shells have it.
 const NOT_EXECUTABLE: u8 = 126;
@@ -79,7 +79,7 @@ impl Margins {
 }
 
 pub(super) async fn run(args: RunArgs) -> ExitCode {
-    let builder = args.client.builder(args.claim.owner.clone());
+    let builder = args.client.builder(args.claim.owner.as_deref());
     let builder = builder.session_timeout(args.session_timeout).on_disconnect(OnDisconnect::Keep);
     let client = match builder.connect().await {
         Ok(client) => client,
@@ -101,7 +101,7 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
 /// Waits for the lock, and says so where a person might wonder.
 async fn acquire(client: &Client, claim: &ClaimArgs, wait: Wait) -> lockstead_client::Result<Guard> {
     const PATIENCE: Duration = Duration::from_secs(1);
-    let acquire = claim.acquire(client, wait).acquire();
+    let acquire = claim.acquire(client, wait);
     tokio::pin!(acquire);
     tokio::select! {
         acquired = &mut acquire => return acquired,
@@ -141,7 +141,10 @@ async fn hold_and_run(args: &RunArgs, guard: &Guard) -> ExitCode {
 fn spawn(command: &[String], guard: &Guard, group: Pid) -> std::io::Result<Child> {
     let (program, arguments) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
-    command.args(arguments).env("LOCKSTEAD_FENCING_TOKEN", guard.token().to_string()).process_group(group.as_raw_nonzero().get());
+    command
+        .args(arguments)
+        .env("LOCKSTEAD_FENCING_TOKEN", guard.token().to_string())
+        .process_group(group.as_raw_nonzero().get());
     if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         // A background group that reads from its terminal is stopped by the kernel, without a word.
         command.stdin(Stdio::null());

@@ -1,9 +1,12 @@
 //! `lockstead ls` and `lockstead get`: what is held, and by whom.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use comfy_table::{CellAlignment, Table, presets};
-use lockstead_client::{Client, Error, Kind, Lease, Resource};
+use comfy_table::{CellAlignment, Table, TableStyle};
+use jiff::Timestamp;
+use lockstead_client::{Client, Error, Kind, Lease, Mode, Resource};
+use lockstead_core::duration;
 use serde_json::{Value, json};
 
 use super::client::{ClientArgs, fail};
@@ -58,7 +61,7 @@ pub(super) async fn ls(args: LsArgs) -> ExitCode {
 pub(super) async fn get(args: GetArgs) -> ExitCode {
     let found = async {
         let client = args.client.builder(None).connect().await?;
-        if args.semaphore { client.get_semaphore(&args.name).await } else { client.get_lock(&args.name).await }
+        if args.semaphore { client.semaphore(&args.name, 1).get().await } else { client.lock(&args.name).get().await }
     };
     match found.await {
         Ok(resource) if args.json => println!("{}", resource_json(&resource)),
@@ -70,8 +73,8 @@ pub(super) async fn get(args: GetArgs) -> ExitCode {
 
 async fn list(args: &LsArgs) -> Result<Vec<Resource>, Error> {
     let client: Client = args.client.builder(None).connect().await?;
-    let mut resources = client.list_locks(&args.prefix).await?;
-    resources.extend(client.list_semaphores(&args.prefix).await?);
+    let mut resources = client.list_locks(&args.prefix).all().await?;
+    resources.extend(client.list_semaphores(&args.prefix).all().await?);
     resources.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(resources)
 }
@@ -90,8 +93,8 @@ fn print_list(resources: &[Resource]) {
             kind(resource),
             held_by,
             resource.waiter_count.to_string(),
-            first.map(|holder| holder.fencing_token.to_string()).unwrap_or_default(),
-            first.map(|holder| holder.acquired_at.to_string()).unwrap_or_default(),
+            first.map(|holder| holder.token.to_string()).unwrap_or_default(),
+            first.map(|holder| time(holder.acquired_at)).unwrap_or_default(),
         ]);
     }
     align_right(&mut table, [3, 4]);
@@ -108,10 +111,10 @@ fn print_one(resource: &Resource) {
     for holder in &resource.holders {
         holders.add_row([
             named(&holder.owner),
-            holder.demand.to_string(),
-            holder.fencing_token.to_string(),
-            holder.acquired_at.to_string(),
-            holder.expires_at.map(|until| until.to_string()).unwrap_or_default(),
+            demand(holder.mode, holder.permits),
+            holder.token.to_string(),
+            time(holder.acquired_at),
+            time(holder.expires_at),
         ]);
     }
     align_right(&mut holders, [2]);
@@ -120,7 +123,12 @@ fn print_one(resource: &Resource) {
         let mut waiters = table(["WAITING", "WANTS", "POSITION", "SINCE"]);
         for waiter in &resource.waiters {
             let position = waiter.position.to_string();
-            waiters.add_row([named(&waiter.owner), waiter.demand.to_string(), position, waiter.queued_at.to_string()]);
+            waiters.add_row([
+                named(&waiter.owner),
+                demand(waiter.mode, waiter.permits),
+                position,
+                time(waiter.queued_at),
+            ]);
         }
         align_right(&mut waiters, [2]);
         println!("\n{waiters}");
@@ -129,7 +137,7 @@ fn print_one(resource: &Resource) {
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(TableStyle::new());
     table.set_header(header);
     table
 }
@@ -140,6 +148,19 @@ fn align_right<const N: usize>(table: &mut Table, columns: [usize; N]) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+}
+
+fn demand(mode: Option<Mode>, permits: u32) -> String {
+    match mode {
+        Some(Mode::Exclusive) => "exclusive".to_owned(),
+        Some(Mode::Shared) => "shared".to_owned(),
+        None => format!("{permits} permits"),
+    }
+}
+
+/// As RFC 3339.
+fn time(time: Option<SystemTime>) -> String {
+    time.and_then(|time| Timestamp::try_from(time).ok()).map(|time| time.to_string()).unwrap_or_default()
 }
 
 fn named(owner: &str) -> String {
@@ -158,18 +179,18 @@ fn resource_json(resource: &Resource) -> Value {
         json!({
             "owner": holder.owner,
             "metadata": holder.metadata,
-            "fencing_token": holder.fencing_token,
-            "has": holder.demand.to_string(),
-            "acquired_at": holder.acquired_at.to_string(),
-            "expires_at": holder.expires_at.map(|until| until.to_string()),
+            "fencing_token": holder.token,
+            "has": demand(holder.mode, holder.permits),
+            "acquired_at": time(holder.acquired_at),
+            "expires_at": holder.expires_at.map(|until| time(Some(until))),
         })
     });
     let waiters = resource.waiters.iter().map(|waiter| {
         json!({
             "owner": waiter.owner,
-            "wants": waiter.demand.to_string(),
+            "wants": demand(waiter.mode, waiter.permits),
             "position": waiter.position,
-            "queued_at": waiter.queued_at.to_string(),
+            "queued_at": time(waiter.queued_at),
         })
     });
     json!({
@@ -186,7 +207,9 @@ fn resource_json(resource: &Resource) -> Value {
 pub(super) fn lease(lease: &Lease) -> Value {
     json!({
         "name": lease.name(),
-        "hold_id": lease.hold_id(),
+        "hold_id": lease.hold_id().reveal(),
         "fencing_token": lease.token(),
+        "ttl": duration::format(lease.ttl()),
+        "expires_at": time(lease.expires_at()),
     })
 }

@@ -13,7 +13,7 @@ mod server;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lockstead_client::{Client, ClientBuilder};
+use lockstead_client::{Builder, Client};
 use lockstead_core::duration;
 
 use super::Exit;
@@ -101,7 +101,7 @@ async fn measure(args: BenchArgs) -> Result<(), Failure> {
 }
 
 impl Bench {
-    fn client(&self) -> ClientBuilder {
+    fn client(&self) -> Builder {
         Client::builder().server(&self.address).owner("lockstead bench")
     }
 

@@ -1,6 +1,6 @@
 //! The table.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableStyle};
 use serde::Serialize;
 
 use super::load::Measured;
@@ -86,7 +86,7 @@ impl Report {
             return;
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(TableStyle::new());
         table.set_header(["measured", "in flight", "ops/s", "p50 µs", "p99 µs", "p99.9 µs", "beside the echo"]);
         for row in &self.rows {
             table.add_row([
