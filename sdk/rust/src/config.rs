@@ -213,7 +213,7 @@ mod tests {
     fn a_wrong_address_is_explained() {
         for (address, expected) in [
             ("", "no server is named"),
-            ("localhost:7420", "kind that this client does not know"),
+            ("localhost:7420", "does not begin with http://"),
             ("127.0.0.1:7420", "does not begin with http://"),
             ("https://a:1", "TLS"),
             ("redis://a:1", "kind"),

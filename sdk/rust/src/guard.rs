@@ -45,6 +45,11 @@ impl Guard {
         Self { hold, handle, is_released: false }
     }
 
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+
     /// The fencing token: greater than that of every earlier grant of this name, and below 2^53.
     pub fn token(&self) -> u64 {
         self.hold.token

@@ -92,8 +92,8 @@ impl SessionStream {
         }
     }
 
-    /// Closes our direction, and lets the server end the other in its own time. Cutting both at once would look like a
-    /// break rather than a goodbye.
+    /// Closes our direction, and lets the server end the other in its own time. If both were cut at once, what was sent
+    /// last might be cut off.
     pub(super) fn leave(&mut self) {
         if let Self::Open { outbox, mut inbound } = std::mem::replace(self, Self::Closed) {
             drop(outbox);

@@ -1,16 +1,13 @@
 //! How a session gets its stream, and what it means for the session when a stream or an attempt fails.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lockstead_api::v1;
 use lockstead_core::Time;
 
-use super::{Link, Order, PING_PAUSE_MIN, Session, State};
+use super::{Link, Order, Session, State};
 use crate::config::OnDisconnect;
 use crate::loss::{Loss, LossReason};
-use crate::session::validity::Validity;
 use crate::session::wire::{self, Failure, ToServer};
 
 type Understood = Result<(), String>;
@@ -58,7 +55,6 @@ impl State {
             self.expire(now);
             return Ok(());
         }
-        session.ping_due = sent.saturating_add(session.ping_pause());
         self.operations.resumed();
         resumed.lost.iter().try_for_each(|lost| self.operations.lost(now, lost))?;
         self.up(now);
@@ -134,21 +130,5 @@ impl State {
             None => {}
         }
         self.operations.detached(now);
-    }
-}
-
-impl Session {
-    fn new(opened: v1::SessionOpened, sent: Time, valid_for: Duration) -> Self {
-        let deadline = sent.saturating_add(valid_for);
-        Self {
-            id: opened.session_id.into(),
-            resume_secret: opened.resume_secret,
-            attempt: 0,
-            validity: Arc::new(Validity::new(deadline, sent.saturating_add(valid_for * 2 / 3))),
-            valid_for,
-            ping_due: sent.saturating_add((valid_for / 3).max(PING_PAUSE_MIN)),
-            pings: VecDeque::new(),
-            last_sequence: 0,
-        }
     }
 }

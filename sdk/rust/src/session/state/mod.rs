@@ -6,13 +6,13 @@
 mod attach;
 mod operations;
 mod route;
+mod session;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use lockstead_api::v1;
 use lockstead_core::Time;
@@ -20,15 +20,12 @@ use tokio::sync::oneshot;
 
 use self::operations::Operations;
 use self::route::Route;
+use self::session::Session;
 use super::Command;
-use super::validity::Validity;
 use super::wire::{Failure, FromServer, ToServer};
 use crate::config::Config;
 use crate::error::{Error, Result, Unavailable};
 use crate::loss::{Loss, LossReason};
-
-/// The shortest pause between two pings, however short a validity the server grants.
-const PING_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// What the driver shall do with its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(super) enum Order {
     Connect(usize),
     /// Drop whatever stream or attempt there is.
     HangUp,
-    /// Close our side, which ends the session, and don't wait for the server's.
+    /// Close our side, and leave it to the server to close its own.
     Leave,
     /// Close our side, and report when the server has closed its own.
     Finish,
@@ -58,21 +55,6 @@ enum Link {
     Finishing { give_up: Time },
     /// Nothing will happen any more.
     Finished,
-}
-
-/// The session as this client knows it; the server may know more.
-struct Session {
-    id: Arc<str>,
-    resume_secret: String,
-    /// Of the last resume.
-    attempt: u32,
-    validity: Arc<Validity>,
-    /// As last granted.
-    valid_for: Duration,
-    ping_due: Time,
-    /// Pings without an answer, with the times at which they were sent.
-    pings: VecDeque<(u64, Time)>,
-    last_sequence: u64,
 }
 
 /// A `connect` that waits for the first session.
@@ -159,7 +141,7 @@ impl State {
             Link::Connecting { give_up } | Link::Attaching { give_up, .. } | Link::Finishing { give_up } => {
                 Some(give_up)
             }
-            Link::Up => self.session.as_ref().map(|session| session.ping_due),
+            Link::Up => self.session.as_ref().map(Session::ping_due),
             Link::Finished => return None,
         };
         let expiry = self.session.as_ref().map(|session| session.validity.deadline());
@@ -253,13 +235,18 @@ impl State {
         self.on_failure(now, &Failure::SessionOver(reason, ended.message.clone()));
     }
 
-    /// If the session's validity has passed: ends it here, and leaves the stream so that the server ends it, too.
+    /// If the session's validity has passed: ends it here, and tells the server, so that it need not wait.
     fn expire(&mut self, now: Time) {
         let Some(loss) = self.session.as_ref().and_then(|session| session.validity.loss(now)) else { return };
-        let order = if self.link == Link::Up { Order::Leave } else { Order::HangUp };
-        self.orders.push_back(order);
+        let was_up = self.link == Link::Up;
         self.end_session(now, &loss);
         self.go_down(now, false);
+        if was_up {
+            self.say(ToServer::Close(v1::CloseSession {}));
+            self.orders.push_back(Order::Leave);
+        } else {
+            self.orders.push_back(Order::HangUp);
+        }
     }
 
     fn end_session(&mut self, now: Time, loss: &Loss) {
@@ -270,7 +257,7 @@ impl State {
 
     fn ping_if_due(&mut self, now: Time) {
         let Some(session) = &mut self.session else { return };
-        if now < session.ping_due {
+        if now < session.ping_due() {
             return;
         }
         let sequence = session.ping(now);
@@ -301,6 +288,7 @@ impl State {
     }
 
     fn leave_for_good(&mut self, give_up: Time) {
+        self.say(ToServer::Close(v1::CloseSession {}));
         self.orders.push_back(Order::Finish);
         self.session = None;
         self.link = Link::Finishing { give_up };
@@ -367,36 +355,6 @@ impl State {
     pub(super) fn session_id(&self) -> Option<&Arc<str>> {
         let session = self.session.as_ref().filter(|_| self.link == Link::Up);
         session.map(|session| &session.id)
-    }
-}
-
-impl Session {
-    /// The server confirmed what was sent at `sent`. False if that comes too late.
-    fn confirm(&mut self, now: Time, sent: Time, valid_for: Duration) -> bool {
-        self.valid_for = valid_for;
-        self.ping_due = self.ping_due.min(sent.saturating_add(self.ping_pause()));
-        // The next ping goes out after a third, and may take another third for its answer.
-        let at_risk_from = sent.saturating_add(valid_for * 2 / 3);
-        self.validity.confirm(now, sent.saturating_add(valid_for), at_risk_from)
-    }
-
-    fn ping_pause(&self) -> Duration {
-        (self.valid_for / 3).max(PING_PAUSE_MIN)
-    }
-
-    /// Notes a ping that is sent now, and gives its number.
-    fn ping(&mut self, now: Time) -> u64 {
-        self.last_sequence += 1;
-        self.pings.push_back((self.last_sequence, now));
-        self.ping_due = now.saturating_add(self.ping_pause());
-        self.last_sequence
-    }
-
-    /// When the ping was sent that is answered now. It answers those before it, too.
-    fn answered(&mut self, sequence: u64) -> Option<Time> {
-        let sent = self.pings.iter().find(|(number, _)| *number == sequence).map(|(_, sent)| *sent)?;
-        self.pings.retain(|(number, _)| *number > sequence);
-        Some(sent)
     }
 }
 
