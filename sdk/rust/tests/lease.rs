@@ -1,0 +1,143 @@
+//! Leases and lists: unary calls, which follow the session to where it is.
+
+mod scripted;
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use lockstead_api::v1::{self, ErrorReason};
+use lockstead_client::{Client, Error, OnDisconnect, now};
+use scripted::{Arrival, Server, hold_id, proto};
+use tokio::sync::oneshot;
+use tonic::Status;
+
+const LONG: Duration = Duration::from_secs(10);
+const TTL: Duration = Duration::from_secs(30);
+
+type Answer<T> = oneshot::Sender<Result<T, Status>>;
+
+async fn acquire(server: &mut Server) -> (v1::AcquireRequest, Answer<v1::AcquireResponse>) {
+    match server.arrival().await {
+        Arrival::Acquire(request, answer) => (request, answer),
+        _ => panic!("not an acquire"),
+    }
+}
+
+async fn renew(server: &mut Server) -> (v1::RenewRequest, Answer<v1::RenewResponse>) {
+    match server.arrival().await {
+        Arrival::Renew(request, answer) => (request, answer),
+        _ => panic!("not a renew"),
+    }
+}
+
+async fn release(server: &mut Server) -> (v1::ReleaseRequest, Answer<v1::ReleaseResponse>) {
+    match server.arrival().await {
+        Arrival::Release(request, answer) => (request, answer),
+        _ => panic!("not a release"),
+    }
+}
+
+fn hold(ttl: Duration) -> v1::Hold {
+    v1::Hold { hold_id: hold_id(5), fencing_token: 9, ttl: proto(ttl), ..v1::Hold::default() }
+}
+
+fn acquired(ttl: Duration) -> v1::AcquireResponse {
+    v1::AcquireResponse { outcome: Some(v1::acquire_response::Outcome::Acquired(hold(ttl))) }
+}
+
+#[tokio::test]
+async fn a_lease_is_acquired_renewed_and_released() {
+    let mut server = Server::start().await;
+    let (client, _peer) = server.client(OnDisconnect::Keep, LONG).await;
+    let serve = async {
+        let (request, answer) = acquire(&mut server).await;
+        assert_eq!((&*request.owner, request.wait.is_some()), ("me", true));
+        assert!(!request.request_id.is_empty(), "so that it can be repeated");
+        answer.send(Ok(acquired(TTL))).unwrap();
+    };
+    let before = now();
+    let (lease, ()) = tokio::join!(client.lock("x").lease(TTL).acquire(), serve);
+    let mut lease = lease.unwrap();
+    assert_eq!((lease.token(), lease.name(), lease.hold_id().reveal()), (9, "x", hold_id(5)));
+    assert!(lease.valid_until() >= before.saturating_add(TTL) && lease.valid_until() <= now().saturating_add(TTL));
+
+    let serve = async {
+        let (request, answer) = renew(&mut server).await;
+        assert_eq!(request.hold_id, hold_id(5));
+        answer.send(Ok(v1::RenewResponse { hold: Some(hold(TTL * 2)) })).unwrap();
+    };
+    let (renewed, ()) = tokio::join!(lease.renew(TTL * 2), serve);
+    renewed.unwrap();
+    assert!(lease.remaining() > TTL);
+
+    let serve = async { release(&mut server).await.1.send(Ok(v1::ReleaseResponse {})).unwrap() };
+    let (released, ()) = tokio::join!(lease.release(), serve);
+    released.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_that_waited_long_is_renewed_to_know_its_deadline() {
+    let mut server = Server::start().await;
+    let (client, _peer) = server.client(OnDisconnect::Keep, LONG).await;
+    let ttl = Duration::from_millis(400);
+    let serve = async {
+        let (_, answer) = acquire(&mut server).await;
+        tokio::time::sleep(ttl * 2).await;
+        answer.send(Ok(acquired(ttl))).unwrap();
+        let (request, answer) = renew(&mut server).await;
+        assert_eq!(request.ttl, None, "as long as before");
+        answer.send(Ok(v1::RenewResponse { hold: Some(hold(ttl)) })).unwrap();
+    };
+    let (lease, ()) = tokio::join!(client.lock("x").lease(ttl).acquire(), serve);
+    assert!(lease.unwrap().remaining() > ttl / 2);
+}
+
+#[tokio::test]
+async fn a_call_whose_server_goes_away_is_repeated_under_the_same_id() {
+    let (mut first, mut second) = (Server::start().await, Server::start().await);
+    let builder = Client::builder().server(&first.address).server(&second.address).on_disconnect(OnDisconnect::Keep);
+    let (client, _peer) = tokio::join!(builder.connect(), first.opened(LONG));
+    let client = client.unwrap();
+    let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
+    let (request, _unanswered) = acquire(&mut first).await;
+    let started = now();
+    first.kill();
+    let _peer = second.resumed(LONG).await;
+    let (again, answer) = acquire(&mut second).await;
+    assert_eq!(again.request_id, request.request_id);
+    answer.send(Ok(acquired(TTL))).unwrap();
+    let lease = leasing.await.unwrap().unwrap();
+    assert!(lease.valid_until() <= started.saturating_add(TTL), "it may have been granted the first time");
+
+    // A release that is repeated finds that it has happened.
+    let releasing = tokio::spawn(lease.release());
+    release(&mut second).await.1.send(Err(Status::unavailable("lost"))).unwrap();
+    release(&mut second).await.1.send(Err(ErrorReason::HoldNotFound.status("it is over"))).unwrap();
+    releasing.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_repeated() {
+    let mut server = Server::start().await;
+    let (client, _peer) = server.client(OnDisconnect::Keep, LONG).await;
+    let id = lockstead_client::HoldId::parse(&hold_id(5)).unwrap();
+    let serve = async { release(&mut server).await.1.send(Err(ErrorReason::NotHolder.status("not yours"))).unwrap() };
+    let (released, ()) = tokio::join!(client.lock("x").release(id), serve);
+    assert!(matches!(released, Err(Error::Refused { reason: ErrorReason::NotHolder, .. })), "{released:?}");
+}
+
+#[tokio::test]
+async fn a_list_goes_on_to_its_last_page() {
+    let mut server = Server::start().await;
+    let (client, _peer) = server.client(OnDisconnect::Keep, LONG).await;
+    let serve = async {
+        for (token, next) in [("", "a"), ("a", "b"), ("b", "")] {
+            let Arrival::List(request, answer) = server.arrival().await else { panic!("not a list") };
+            assert_eq!((&*request.page_token, &*request.prefix), (token, "jobs/"));
+            let resources = vec![v1::Resource::default(); 2];
+            answer.send(Ok(v1::ListResponse { resources, next_page_token: next.to_owned() })).unwrap();
+        }
+    };
+    let (resources, ()) = tokio::join!(client.list_locks("jobs/").stream().try_collect::<Vec<_>>(), serve);
+    assert_eq!(resources.unwrap().len(), 6);
+}
