@@ -38,7 +38,7 @@ async fn release(server: &mut Server) -> (v1::ReleaseRequest, Answer<v1::Release
 }
 
 fn hold(ttl: Duration) -> v1::Hold {
-    v1::Hold { hold_id: hold_id(5), fencing_token: 9, ttl: proto(ttl), ..v1::Hold::default() }
+    v1::Hold { hold_id: hold_id(5), fencing_token: 9, ttl: Some(proto(ttl)), ..v1::Hold::default() }
 }
 
 fn acquired(ttl: Duration) -> v1::AcquireResponse {

@@ -84,7 +84,7 @@ impl Server {
         let message = peer.read().await;
         assert!(matches!(message, ToServer::Open(_)), "{message:?}");
         let (session_id, resume_secret) = ("the-session".to_owned(), "the-secret".to_owned());
-        let valid_for = proto(valid_for);
+        let valid_for = Some(proto(valid_for));
         let opened = v1::SessionOpened { session_id, resume_secret, session_timeout: valid_for, valid_for };
         peer.say(FromServer::Opened(opened));
         peer
@@ -96,7 +96,7 @@ impl Server {
         let message = peer.read().await;
         let ToServer::Resume(resume) = message else { panic!("{message:?}") };
         assert_eq!((&*resume.session_id, &*resume.resume_secret), ("the-session", "the-secret"));
-        let valid_for = proto(valid_for);
+        let valid_for = Some(proto(valid_for));
         peer.say(FromServer::Resumed(v1::SessionResumed { valid_for, lost: Vec::new() }));
         (peer, resume)
     }
@@ -166,7 +166,7 @@ impl Peer {
     }
 
     pub(crate) fn pong(&self, sequence: u64, valid_for: Duration) {
-        self.say(FromServer::Pong(v1::Pong { sequence, valid_for: proto(valid_for) }));
+        self.say(FromServer::Pong(v1::Pong { sequence, valid_for: Some(proto(valid_for)) }));
     }
 
     pub(crate) fn say(&self, message: FromServer) {
@@ -189,8 +189,8 @@ pub(crate) fn hold_id(bits: u128) -> String {
 }
 
 /// On the wire.
-pub(crate) fn proto(duration: Duration) -> Option<prost_types::Duration> {
-    Some(duration.try_into().unwrap())
+pub(crate) fn proto(duration: Duration) -> prost_types::Duration {
+    duration.try_into().unwrap()
 }
 
 /// What must happen soon.
