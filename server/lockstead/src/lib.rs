@@ -4,6 +4,6 @@
 //! engine; events come back up. See ARCHITECTURE.md.
 
 pub mod grpc;
-
+pub mod http;
 pub mod service;
 pub mod telemetry;
