@@ -151,16 +151,21 @@ pub fn claim_to_wire(scope: Scope, name: impl Into<String>, claim: Claim) -> v1:
     }
 }
 
-/// Writes that an acquire got nothing.
-pub fn not_acquired_to_wire(reason: v1::not_acquired::Reason, holders: Vec<HolderView>) -> v1::NotAcquired {
+/// Why an acquire got nothing, in a sentence.
+pub fn not_acquired_message(reason: v1::not_acquired::Reason) -> &'static str {
     use v1::not_acquired::Reason;
-    let message = match reason {
+    match reason {
         Reason::Held => "held by others, or others wait for it already",
         Reason::WaitTimeout => "not granted within the wait",
         Reason::Deadlock => "granting this could never happen: it is part of a cycle of waits",
         Reason::Cancelled => "cancelled by its caller",
         Reason::Unspecified => "",
-    };
+    }
+}
+
+/// Writes that an acquire got nothing.
+pub fn not_acquired_to_wire(reason: v1::not_acquired::Reason, holders: Vec<HolderView>) -> v1::NotAcquired {
+    let message = not_acquired_message(reason);
     let holders = holders.into_iter().map(v1::Holder::from).collect();
     v1::NotAcquired { reason: reason.into(), message: message.to_owned(), holders }
 }

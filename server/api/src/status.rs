@@ -26,7 +26,7 @@ impl ErrorReason {
     pub fn code(self) -> Code {
         match self {
             Self::NotHolder | Self::SessionSuperseded | Self::SessionExpired => Code::Aborted,
-            Self::LimitMismatch | Self::LockHeld | Self::WaitTimeout => Code::FailedPrecondition,
+            Self::LimitMismatch | Self::LockHeld | Self::WaitTimeout | Self::Deadlock => Code::FailedPrecondition,
             Self::HoldNotFound | Self::SessionNotFound => Code::NotFound,
             Self::QuotaExceeded => Code::ResourceExhausted,
             Self::Draining | Self::BackendUnavailable => Code::Unavailable,

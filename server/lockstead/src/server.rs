@@ -73,7 +73,7 @@ impl Server {
         let draining = CancellationToken::new();
         let service = start_service(draining.clone());
         let (grpc, health) = grpc::routes(service.clone())?;
-        let app = grpc.merge(http::routes(service));
+        let app = grpc.merge(http::routes(service, http::Info::new(env!("CARGO_PKG_VERSION"))));
         Ok(Self { listener, address, app, health, draining, drain_timeout: settings.drain_timeout })
     }
 

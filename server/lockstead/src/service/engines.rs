@@ -35,6 +35,12 @@ impl Engines {
         self.of(scope_of(hold))
     }
 
+    /// The scope to look for a hold in, if its holder does not say: the one its id tells, if this server offers that.
+    pub fn scope_of_hold(&self, hold: HoldId) -> Scope {
+        let scope = scope_of(hold);
+        if self.of(scope).is_ok() { scope } else { Scope::default() }
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (Scope, &Arc<dyn Engine>)> {
         std::iter::once((Scope::Cluster, &self.cluster))

@@ -14,7 +14,7 @@ mod waiting;
 use std::sync::Arc;
 
 use lockstead_core::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
-use lockstead_core::{Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
+use lockstead_core::{Census, Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
 use tokio_util::sync::CancellationToken;
 
 pub use engines::{Engines, new_hold_id, scope_of};
@@ -60,6 +60,16 @@ impl Service {
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Everything it counts, as Prometheus reads it.
+    pub fn render_metrics(&self) -> String {
+        let censuses = self.engines.iter().map(|(_, engine)| engine.census());
+        let census = censuses.fold(Census::default(), |sum, one| Census {
+            resources: sum.resources + one.resources,
+            holds: sum.holds + one.holds,
+        });
+        self.metrics.render(self.sessions.count(), census)
     }
 
     /// Whether the server is shutting down.

@@ -166,23 +166,32 @@ impl Actor {
         None
     }
 
-    fn on_heard(&mut self, heard: Heard) -> Option<End> {
-        let mut heard = Some(heard);
-        for _ in 0..MESSAGES_IN_A_ROW {
-            match heard {
-                Some(Heard::Message(Message::Close)) => return Some(End::Closed),
-                Some(Heard::Message(message)) => self.on_message(message),
-                Some(Heard::Written) => {}
-                Some(Heard::Unreadable(error)) => {
-                    self.send(Err(error));
-                    return self.on_broken();
-                }
-                Some(Heard::Broken) => return self.on_broken(),
-                None => break,
+    /// Sees to what was heard, and to what has arrived behind it, as long as it does not take too long.
+    fn on_heard(&mut self, first: Heard) -> Option<End> {
+        let mut heard = first;
+        for _ in 1..MESSAGES_IN_A_ROW {
+            if let Some(end) = self.on_one_heard(heard) {
+                return Some(end);
             }
-            heard = self.attachment.as_mut().and_then(Attachment::hear_now);
+            heard = self.attachment.as_mut().and_then(Attachment::hear_now)?;
         }
-        None
+        self.on_one_heard(heard)
+    }
+
+    fn on_one_heard(&mut self, heard: Heard) -> Option<End> {
+        match heard {
+            Heard::Message(Message::Close) => Some(End::Closed),
+            Heard::Message(message) => {
+                self.on_message(message);
+                None
+            }
+            Heard::Written => None,
+            Heard::Unreadable(error) => {
+                self.send(Err(error));
+                self.on_broken()
+            }
+            Heard::Broken => self.on_broken(),
+        }
     }
 
     fn on_broken(&mut self) -> Option<End> {

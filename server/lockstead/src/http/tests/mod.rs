@@ -1,0 +1,4 @@
+//! Tests of the routes, over a real engine.
+
+mod document;
+mod harness;
