@@ -1,0 +1,16 @@
+//! End to end: a real server, real clients, real kills.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
+
+mod bad_input;
+mod command_line;
+mod curl_hold;
+mod fifo;
+mod killed_client;
+mod protocols;
+mod readme;
+mod requests;
+mod serve;
+mod sessions;
+mod silent_client;
+mod vanished_waiter;
