@@ -20,7 +20,7 @@ pub(super) const BODY_MAX_BYTES: usize = 64 << 10;
 /// How long what follows a refused body is read and thrown away, so that its sender gets to read the answer.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The body of a request as a `T`. An empty one is `T`'s default.
+/// The body of a request as a `T`. An empty one, or `null`, is `T`'s default.
 pub(super) struct Content<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Content<T> {
@@ -31,7 +31,7 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Content<T> {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }
-        json::decode(&bytes).map(Self)
+        Ok(Self(json::decode::<Option<T>>(&bytes)?.unwrap_or_default()))
     }
 }
 

@@ -14,7 +14,10 @@ pub(super) fn render(document: &Value) -> String {
     let info = &document["info"];
     let mut page = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-    add(&mut page, format_args!("<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n", escape(text(&info["title"]))));
+    add(
+        &mut page,
+        format_args!("<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n", escape(text(&info["title"]))),
+    );
     let (title, version) = (escape(text(&info["title"])), escape(text(&info["version"])));
     add(&mut page, format_args!("<h1>{title} <small>{version}</small></h1>\n{}", prose(text(&info["description"]))));
     page += "<p>For programs: <a href=\"/openapi.json\"><code>/openapi.json</code></a>.</p>\n";
@@ -37,9 +40,8 @@ struct Operation<'a> {
 }
 
 fn operations(document: &Value) -> impl Iterator<Item = Operation<'_>> {
-    entries(&document["paths"]).flat_map(|(path, methods)| {
-        entries(methods).map(move |(method, about)| Operation { method, path, about })
-    })
+    entries(&document["paths"])
+        .flat_map(|(path, methods)| entries(methods).map(move |(method, about)| Operation { method, path, about }))
 }
 
 impl Operation<'_> {
@@ -107,7 +109,9 @@ fn add_schemas(page: &mut String, schemas: &Value) {
 fn add_properties(page: &mut String, schema: &Value) {
     let properties = entries(&schema["properties"]).map(|(property, about)| {
         let required = items(&schema["required"]).any(|required| required == property);
-        [name(property, required), kind(about), described(about, text(&about["description"]))]
+        // That of a member that can be null stands with its first choice.
+        let description = about["description"].as_str().unwrap_or(text(&about["oneOf"][0]["description"]));
+        [name(property, required), kind(about), described(about, description)]
     });
     add_table(page, ["Member", "Type", ""], properties);
 }

@@ -69,9 +69,9 @@ impl Format {
     pub(super) fn wanted(headers: &HeaderMap) -> Self {
         let named = |accept: &HeaderValue| {
             let ranges = accept.to_str().unwrap_or_default().split(',');
-            ranges.map(|range| range.split(';').next().unwrap_or_default().trim()).any(|media_type| {
-                media_type.eq_ignore_ascii_case(Self::JsonLines.media_type())
-            })
+            ranges
+                .map(|range| range.split(';').next().unwrap_or_default().trim())
+                .any(|media_type| media_type.eq_ignore_ascii_case(Self::JsonLines.media_type()))
         };
         if headers.get_all(ACCEPT).iter().any(named) { Self::JsonLines } else { Self::ServerSentEvents }
     }
@@ -155,5 +155,13 @@ mod tests {
             assert_eq!(Format::wanted(&headers), format, "{accept}");
         }
         assert_eq!(Format::wanted(&HeaderMap::new()), Format::ServerSentEvents);
+    }
+
+    #[test]
+    fn an_event_has_its_name_in_both_formats() {
+        let keep_alive = WireEvent::KeepAlive {};
+        assert_eq!(Format::JsonLines.write(&keep_alive), "{\"event\":\"keep-alive\"}\n");
+        let written = Format::ServerSentEvents.write(&keep_alive);
+        assert_eq!(written, "event: keep-alive\ndata: {\"event\":\"keep-alive\"}\n\n");
     }
 }

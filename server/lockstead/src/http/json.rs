@@ -16,7 +16,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| wrong(format!("the body is not UTF-8 from byte {} on", error.valid_up_to())))?;
     // First the text as such. What is wrong after this is wrong with a field, so its path tells the reason.
-    serde_json::from_str::<WellFormed>(text).map_err(|error| wrong(format!("the body is not JSON as expected: {error}")))?;
+    serde_json::from_str::<WellFormed>(text)
+        .map_err(|error| wrong(format!("the body is not JSON as expected: {error}")))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| wrong_field(&error))
 }

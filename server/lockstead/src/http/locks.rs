@@ -15,9 +15,7 @@ use super::hold::WireEvent;
 use super::problem::Result;
 use super::query::{NoParams, Params};
 use super::refusals;
-use super::request::{
-    AcquireLock, GetParams, HoldLock, ListParams, NameParam, ReleaseHold, RenewLease, ResourceName,
-};
+use super::request::{AcquireLock, GetParams, HoldLock, ListParams, NameParam, ReleaseHold, RenewLease, ResourceName};
 
 pub(super) fn routes() -> OpenApiRouter<Http> {
     OpenApiRouter::new()
