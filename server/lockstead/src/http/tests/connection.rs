@@ -63,6 +63,15 @@ async fn a_body_that_is_too_large_is_refused_and_the_connection_lives_on() {
     let (answer, _) = read_answer(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
+    for path in ["/v1/locks/%00/acquire", "/v1/locks/a", "/nowhere"] {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 10 * PIECE);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..10 {
+            stream.write_all(&piece).await.unwrap();
+        }
+        assert!(read_answer(&mut stream).await.0.starts_with("HTTP/1.1 40"));
+    }
+
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     assert!(read_answer(&mut stream).await.0.starts_with("HTTP/1.1 200 "));
     assert!(server.is_unused().await);
