@@ -40,6 +40,7 @@ pub(super) enum KindWord {
 }
 
 /// A grant, as its holder sees it.
+#[expect(clippy::struct_field_names, reason = "the fields are called so in JSON")]
 #[derive(Serialize, ToSchema)]
 pub(super) struct Hold {
     /// What is held.

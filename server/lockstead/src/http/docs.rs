@@ -109,7 +109,9 @@ fn add_schemas(page: &mut String, schemas: &Value) {
 fn add_properties(page: &mut String, schema: &Value) {
     let properties = entries(&schema["properties"]).map(|(property, about)| {
         let required = items(&schema["required"]).any(|required| required == property);
-        [name(property, required), kind(about), described(about, text(&about["description"]))]
+        // That of a member that can be null stands with its first choice.
+        let description = about["description"].as_str().unwrap_or(text(&about["oneOf"][0]["description"]));
+        [name(property, required), kind(about), described(about, description)]
     });
     add_table(page, ["Member", "Type", ""], properties);
 }

@@ -34,7 +34,7 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
     let mut frame = Frame::openapi();
     // The derive fills in the authors of the package.
     frame.info.contact = None;
-    frame.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    frame.info.version = String::from(env!("CARGO_PKG_VERSION"));
     frame
 }
 

@@ -28,11 +28,8 @@ pub(super) async fn no_such_method(method: Method) -> Problem {
 pub(super) async fn catch_panic(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     // What a handler leaves behind when it unwinds is what it leaves behind when its caller goes away.
-    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::error!(path, "a handler panicked");
-            Problem::internal().into_response()
-        }
-    }
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(path, "a handler panicked");
+        Problem::internal().into_response()
+    })
 }

@@ -156,4 +156,12 @@ mod tests {
         }
         assert_eq!(Format::wanted(&HeaderMap::new()), Format::ServerSentEvents);
     }
+
+    #[test]
+    fn an_event_has_its_name_in_both_formats() {
+        let keep_alive = WireEvent::KeepAlive {};
+        assert_eq!(Format::JsonLines.write(&keep_alive), "{\"event\":\"keep-alive\"}\n");
+        let written = Format::ServerSentEvents.write(&keep_alive);
+        assert_eq!(written, "event: keep-alive\ndata: {\"event\":\"keep-alive\"}\n\n");
+    }
 }

@@ -11,6 +11,7 @@ mod fallback;
 mod hold;
 mod info;
 mod json;
+mod linger;
 mod locks;
 mod problem;
 mod query;
@@ -43,6 +44,7 @@ pub fn routes(service: Service, info: Info) -> Router {
         .fallback(fallback::no_such_route)
         .method_not_allowed_fallback(fallback::no_such_method)
         .layer(from_fn(fallback::catch_panic))
+        .layer(from_fn(linger::read_what_is_left))
         .with_state(http)
 }
 

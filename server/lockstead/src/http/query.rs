@@ -42,7 +42,7 @@ fn decode<T: DeserializeOwned>(query: &str) -> Result<T> {
 /// The value of a parameter: a text, from which a number can be read.
 struct Value<'a>(Cow<'a, str>);
 
-impl<'de> IntoDeserializer<'de, Error> for Value<'_> {
+impl IntoDeserializer<'_, Error> for Value<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

@@ -60,11 +60,11 @@ pub(super) struct AcquireLock {
 #[serde(deny_unknown_fields)]
 pub(super) struct AcquireSemaphore {
     /// How many permits to take: 1 to `limit`; 1, if absent.
-    #[schema(minimum = 1, maximum = 1_000_000, example = 1)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, example = 1)]
     permits: Option<Count>,
     /// How many there are: 1 to 1,000,000. Must be the limit in use while anybody holds or waits for the semaphore; when
     /// nobody does, this sets it.
-    #[schema(required, nullable = false, minimum = 1, maximum = 1_000_000, example = 4)]
+    #[schema(value_type = u32, minimum = 1, maximum = 1_000_000, example = 4)]
     limit: Option<Count>,
     /// Tries once, if absent.
     wait: Option<WaitText>,
@@ -104,13 +104,13 @@ pub(super) struct HoldLock {
 #[into_params(parameter_in = Query)]
 pub(super) struct HoldSemaphore {
     /// How many permits to take: 1 to `limit`; 1, if absent.
-    #[schema(minimum = 1, maximum = 1_000_000, example = 1)]
-    #[param(minimum = 1, maximum = 1_000_000, example = 1)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, example = 1)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, example = 1)]
     permits: Option<Count>,
     /// How many there are: 1 to 1,000,000. Needed in the query or the body. Must be the limit in use while anybody holds or
     /// waits for the semaphore; when nobody does, this sets it.
-    #[schema(minimum = 1, maximum = 1_000_000, example = 4)]
-    #[param(minimum = 1, maximum = 1_000_000, example = 4)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, example = 4)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1_000_000, example = 4)]
     limit: Option<Count>,
     /// Tries once, if absent.
     wait: Option<WaitText>,
@@ -169,7 +169,7 @@ pub(super) struct ListParams {
     /// `next_page_token` of the page before. Absent for the first page.
     page_token: Option<String>,
     /// How many go on a page: 100, if absent or 0; at most 1,000.
-    #[param(minimum = 0, maximum = 1000, example = 100)]
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 1000, example = 100)]
     page_size: Option<Count>,
 }
 

@@ -17,6 +17,7 @@ pub(super) struct SessionList {
 }
 
 /// A client's session.
+#[expect(clippy::struct_field_names, reason = "the fields are called so in JSON")]
 #[derive(Serialize, ToSchema)]
 struct Session {
     /// Which. No secret: to resume it takes more.

@@ -10,8 +10,8 @@ use lockstead_core::{HoldId, Metadata, Owner, RequestId, Wait, bounds, duration,
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
 /// How a lock is held.
@@ -237,17 +237,6 @@ impl<'de> Deserialize<'de> for Count {
         deserializer.deserialize_u64(CountVisitor).map(Self)
     }
 }
-
-impl PartialSchema for Count {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(SchemaType::Type(Type::Integer))
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
-            .into()
-    }
-}
-
-impl ToSchema for Count {}
 
 struct CountVisitor;
 

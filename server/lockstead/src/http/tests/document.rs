@@ -16,7 +16,7 @@ fn the_checked_in_document_is_fresh() {
     let checked_in = std::fs::read_to_string(CHECKED_IN).unwrap_or_default();
     assert!(
         checked_in == fresh,
-        "docs/openapi.json is stale; refresh it with: LOCKSTEAD_BLESS=1 cargo test -p lockstead --lib openapi"
+        "docs/openapi.json is stale; refresh it with: LOCKSTEAD_BLESS=1 cargo test -p lockstead --lib checked_in"
     );
 }
 

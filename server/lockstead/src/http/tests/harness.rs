@@ -116,8 +116,9 @@ impl Server {
         let paths = self.document["paths"].as_object()?;
         let (_, operations) = paths.iter().find(|(template, _)| {
             let template: Vec<_> = template.split('/').collect();
-            let fits = |(part, given): (&&str, &&str)| part == given || part.starts_with('{') && !given.is_empty();
-            template.len() == path.len() && template.iter().zip(&path).all(fits)
+            let fits = |(part, given): (&&str, &&str)| part == given || part.starts_with('{');
+            // An empty name at the end is no name but another path.
+            template.len() == path.len() && path.last() != Some(&"") && template.iter().zip(&path).all(fits)
         })?;
         operations.get(method.as_str().to_lowercase())
     }
