@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-pub mod process;
+mod process;
+mod raw_session;
 
 pub use process::Process;
+pub use raw_session::RawSession;
 
 /// How long a test waits for what must happen, before it gives up. It is no bound on speed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
