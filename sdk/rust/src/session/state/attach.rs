@@ -109,8 +109,9 @@ impl State {
     fn loss_by(&self, failure: &Failure, was_up: bool) -> Option<LossReason> {
         match failure {
             Failure::SessionOver(reason, _) => Some(*reason),
-            Failure::Refused(..) => Some(LossReason::ServerLost),
             _ if was_up && self.config.on_disconnect == OnDisconnect::Release => Some(LossReason::Disconnected),
+            // In answer to a resume.
+            Failure::Refused(..) if !was_up => Some(LossReason::ServerLost),
             _ => None,
         }
     }
