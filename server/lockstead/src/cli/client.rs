@@ -14,6 +14,10 @@ pub(super) struct ClientArgs {
     /// Address of the server; several, separated by commas, are tried in turn
     #[arg(long, value_name = "URL", env = "LOCKSTEAD_SERVER", default_value = "http://127.0.0.1:7420", global = true)]
     pub(super) server: String,
+
+    /// How long to look for a server that answers
+    #[arg(long, value_name = "D", default_value = "2s", value_parser = duration::parse, global = true)]
+    pub(super) connect_timeout: Duration,
 }
 
 /// What to acquire.
@@ -58,7 +62,8 @@ impl std::str::FromStr for WaitArg {
 impl ClientArgs {
     /// A client that is not connected yet, with the owner that people should see.
     pub(super) fn builder(&self, owner: Option<&str>) -> Builder {
-        Client::builder().server(&self.server).owner(owner.map_or_else(default_owner, str::to_owned))
+        let owner = owner.map_or_else(default_owner, str::to_owned);
+        Client::builder().server(&self.server).connect_timeout(self.connect_timeout).owner(owner)
     }
 }
 
