@@ -127,8 +127,9 @@ impl Holding {
         let draining = self.service.draining.clone();
         tokio::select! {
             biased;
-            event = self.mailbox.recv() => Some(self.on_event(&event?)),
+            // First, so that what others give back as the server ends is not granted any more.
             () = draining.cancelled() => Some(self.on_drain()),
+            event = self.mailbox.recv() => Some(self.on_event(&event?)),
             () = lockstead_clock::sleep_until_some(until) => Some(self.on_wait_over().await),
             () = lockstead_clock::sleep_until(self.next_keep_alive) => {
                 self.next_keep_alive = lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY);
