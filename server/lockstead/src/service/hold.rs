@@ -184,8 +184,9 @@ impl Holding {
         match event {
             HoldEvent::Acquired(_) => self.service.metrics.granted(waited),
             HoldEvent::NotAcquired(not_acquired) => self.service.metrics.not_acquired(not_acquired.reason),
-            HoldEvent::Released => self.service.metrics.released(),
-            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Lost(..) => {}
+            HoldEvent::Lost(_, reason) => self.service.metrics.lost(*reason),
+            // The release itself was counted where it was asked for.
+            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Released => {}
         }
     }
 }
