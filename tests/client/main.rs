@@ -37,12 +37,12 @@ async fn watch(url: &str, timeout: Duration) -> Result<(), Failure> {
     let guard = client.lock("pause/mine").acquire().await?;
     println!("held {}", lockstead_client::now().as_micros());
     let waiting = client.lock("pause/other").acquire();
-    let lost = guard.lost();
-    tokio::pin!(waiting, lost);
+    let ending = guard.lost();
+    tokio::pin!(waiting, ending);
     loop {
         // Unbiased, so that whatever the client knows first may come first.
         tokio::select! {
-            loss = &mut lost => {
+            loss = &mut ending => {
                 println!("lost {:?} {}", loss.reason, guard.valid_until().as_micros());
                 break;
             }

@@ -7,6 +7,7 @@ mod command_line;
 mod curl_hold;
 mod fifo;
 mod killed_client;
+mod logged;
 mod protocols;
 mod readme;
 mod requests;

@@ -1,5 +1,7 @@
 //! What end-to-end tests share: real servers as processes of their own, on free ports.
 
+#![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -38,10 +40,17 @@ impl Server {
     /// # Panics
     /// If it does not start.
     pub fn start_with(flags: &[&str]) -> Self {
-        let mut command = Command::new(lockstead());
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
-        command.env("RUST_LOG", "warn").env_remove("LOCKSTEAD_LISTEN").stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the server can be started");
+        let mut command = serve();
+        command.args(["--listen", "127.0.0.1:0"]).args(flags);
+        Self::start_as(command)
+    }
+
+    /// Starts a server by a command of the test's own making.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_as(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server can be started");
         let output = child.stdout.take().expect("its output is piped");
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).expect("it says where it listens");
@@ -61,11 +70,17 @@ impl Server {
     }
 
     /// Whether it still runs.
+    ///
+    /// # Panics
+    /// If the system does not tell.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("its state can be asked for").is_none()
     }
 
     /// Returns when it has ended.
+    ///
+    /// # Panics
+    /// If the system does not tell.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("it can be waited for")
     }
@@ -77,6 +92,19 @@ impl Drop for Server {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// `lockstead serve`, without settings.
+///
+/// # Panics
+/// If it was not built.
+pub fn serve() -> Command {
+    let mut command = Command::new(lockstead());
+    command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
+    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER"] {
+        command.env_remove(format!("LOCKSTEAD_{setting}"));
+    }
+    command
 }
 
 /// The `lockstead` program under test.
@@ -101,8 +129,8 @@ pub fn test_client() -> PathBuf {
 /// If it was not built.
 pub fn program(name: &str, build: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let built = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
-    let program = built.join(name);
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
+    let program = folder.join(name);
     assert!(program.exists(), "{} is missing; build it with: {build}", program.display());
     program
 }

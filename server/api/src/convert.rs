@@ -10,8 +10,10 @@ use lockstead_core::{
 use crate::v1;
 
 /// Reads a duration; negative ones are not durations here.
-pub fn duration(wire: prost_types::Duration) -> Option<Duration> {
-    Duration::try_from(wire).ok()
+pub fn duration(mut wire: prost_types::Duration) -> Option<Duration> {
+    // `Duration::try_from` negates what is negative, which overflows for the least of all.
+    wire.normalize();
+    Some(Duration::new(wire.seconds.try_into().ok()?, wire.nanos.try_into().ok()?))
 }
 
 /// Reads a scope.

@@ -23,6 +23,8 @@ use crate::{grpc, http};
 
 /// A request's headers must be complete within this.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// Most bytes of an HTTP/1 request's line and headers. (HTTP/2 has 16 KiB by itself.)
+const HTTP1_HEADERS_MAX_BYTES: usize = 64 << 10;
 /// An HTTP/2 connection is asked for a sign of life this often; one that gives none is dropped.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
 const HTTP2_PING_ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -126,7 +128,7 @@ fn start_service(draining: CancellationToken) -> Service {
 
 fn connection_settings() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HTTP1_HEADERS_MAX_BYTES);
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING_EVERY)

@@ -79,17 +79,30 @@ impl Margins {
 }
 
 pub(super) async fn run(args: RunArgs) -> ExitCode {
+    let mut signals = listen_to_signals();
     let builder = args.client.builder(args.claim.owner.as_deref());
     let builder = builder.session_timeout(args.session_timeout).on_disconnect(OnDisconnect::Keep);
-    let client = match builder.connect().await {
+    let connected = tokio::select! {
+        connected = builder.connect() => connected,
+        Some(signal) = signals.recv() => return ended_by(signal.as_raw()).into(),
+    };
+    let client = match connected {
         Ok(client) => client,
         Err(error) => return fail(&error),
     };
-    let guard = match acquire(&client, &args.claim, args.wait.0).await {
+    let acquired = tokio::select! {
+        acquired = acquire(&client, &args.claim, args.wait.0) => acquired,
+        Some(signal) = signals.recv() => {
+            // Its session would stay, and with it the place in the queue, if nobody closed it.
+            _ = client.close().await;
+            return ended_by(signal.as_raw()).into();
+        }
+    };
+    let guard = match acquired {
         Ok(guard) => guard,
         Err(error) => return fail(&error),
     };
-    let code = hold_and_run(&args, &guard).await;
+    let code = hold_and_run(&args, &guard, signals).await;
     if let Err(error) = guard.release().await {
         tracing::debug!(%error, "the lock was gone before it was released");
     }
@@ -110,7 +123,7 @@ async fn acquire(client: &Client, claim: &ClaimArgs, wait: Wait) -> lockstead_cl
     acquire.await
 }
 
-async fn hold_and_run(args: &RunArgs, guard: &Guard) -> ExitCode {
+async fn hold_and_run(args: &RunArgs, guard: &Guard, signals: mpsc::Receiver<Signal>) -> ExitCode {
     let margins = Margins::of(args.session_timeout);
     let mut watchdog = match Watchdog::start() {
         Ok(watchdog) => watchdog,
@@ -125,7 +138,7 @@ async fn hold_and_run(args: &RunArgs, guard: &Guard) -> ExitCode {
         return NOT_EXECUTABLE.into();
     }
     let code = match spawn(&args.command, guard, group) {
-        Ok(child) => Running { child, group, guard, margins, watchdog: &mut watchdog }.attend().await,
+        Ok(child) => Running { child, group, guard, margins, signals, watchdog: &mut watchdog }.attend().await,
         Err(error) => {
             eprintln!("lockstead: {}: {error}", args.command.first().map_or("", String::as_str));
             let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
@@ -162,13 +175,13 @@ struct Running<'a> {
     group: Pid,
     guard: &'a Guard,
     margins: Margins,
+    signals: mpsc::Receiver<Signal>,
     watchdog: &'a mut Watchdog,
 }
 
 impl Running<'_> {
     /// Returns when the command has ended, by itself or because the lock is lost.
     async fn attend(mut self) -> ExitCode {
-        let mut signals = listen_to_signals();
         let lost = self.guard.lost();
         tokio::pin!(lost);
         let mut told_to_end = false;
@@ -176,7 +189,7 @@ impl Running<'_> {
             let terminate_at = self.guard.valid_until().saturating_sub(self.margins.terminate);
             tokio::select! {
                 status = self.child.wait() => return exit_code(status, told_to_end),
-                Some(signal) = signals.recv() => { _ = kill_process_group(self.group, signal); }
+                Some(signal) = self.signals.recv() => { _ = kill_process_group(self.group, signal); }
                 loss = &mut lost => {
                     eprintln!("lockstead: {loss}; stopping the command");
                     return self.kill().await;
@@ -211,11 +224,16 @@ fn exit_code(status: std::io::Result<ExitStatus>, told_to_end: bool) -> ExitCode
     if told_to_end {
         return Exit::Lost.into();
     }
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1).into()
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.or_else(|| status.signal().map(ended_by)).unwrap_or(1).into()
 }
 
-/// The signals that people and supervisors send, to be passed on.
+/// How shells say that a signal ended a command.
+fn ended_by(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(1)
+}
+
+/// The signals that people and supervisors send, to be passed on. From here on they end this process no more.
 fn listen_to_signals() -> mpsc::Receiver<Signal> {
     let (sender, signals) = mpsc::channel(16);
     for passed_on in super::watchdog::PASSED_ON {

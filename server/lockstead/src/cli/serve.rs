@@ -26,27 +26,33 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
             return Exit::Unavailable.into();
         }
     };
+    // Before anybody knows that it is there, and may want it to end.
+    let asked_to_stop = listen_to_signals();
     // On standard output, alone, so that a script that asked for port 0 can read it.
     let address = server.address();
     _ = writeln!(std::io::stdout(), "lockstead is listening on http://{address}");
     tracing::info!(%address, engine = "memory", version = env!("CARGO_PKG_VERSION"), "ready");
-    server.run(asked_to_stop()).await;
+    server.run(asked_to_stop).await;
     tracing::info!("stopped");
     ExitCode::SUCCESS
 }
 
-/// Returns on SIGTERM and SIGINT.
-async fn asked_to_stop() {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+/// From here on SIGTERM and SIGINT are heard. What it returns is ready when one has come.
+fn listen_to_signals() -> impl Future<Output = ()> {
+    let signals =
+        signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    async {
+        match signals {
+            Ok((mut terminate, mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals can't be heard; only SIGKILL will stop this server");
-            std::future::pending::<()>().await;
+            Err(error) => {
+                tracing::error!(%error, "signals can't be heard; only SIGKILL will stop this server");
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

@@ -29,10 +29,19 @@ impl<S: Send + Sync> FromRequestParts<S> for ResourceName {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        if !is_percent_encoded(parts.uri.path()) {
+            let detail = "the path has a `%` without two hexadecimal digits behind it; write %25 for a percent sign";
+            return Err(Problem::new(ErrorReason::InvalidName, detail));
+        }
         let not_text = |_| Problem::new(ErrorReason::InvalidName, "the name is not UTF-8");
         let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(not_text)?;
         Ok(Self(Name::parse(&name)?))
     }
+}
+
+fn is_percent_encoded(path: &str) -> bool {
+    let is_code = |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    path.split('%').skip(1).all(is_code)
 }
 
 /// Asks for a lease of a lock. An empty body asks for all defaults.

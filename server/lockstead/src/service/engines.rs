@@ -30,9 +30,9 @@ impl Engines {
         }
     }
 
-    /// The engine in which a hold lives.
+    /// The engine in which a hold lives. An id that no engine made is unknown to whichever is asked.
     pub fn of_hold(&self, hold: HoldId) -> Result<&Arc<dyn Engine>> {
-        self.of(scope_of(hold))
+        self.of(self.scope_of_hold(hold))
     }
 
     /// The scope to look for a hold in, if its holder does not say: the one its id tells, if this server offers that.

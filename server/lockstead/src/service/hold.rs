@@ -127,8 +127,9 @@ impl Holding {
         let draining = self.service.draining.clone();
         tokio::select! {
             biased;
-            event = self.mailbox.recv() => Some(self.on_event(&event?)),
+            // First, so that what others give back as the server ends is not granted any more.
             () = draining.cancelled() => Some(self.on_drain()),
+            event = self.mailbox.recv() => Some(self.on_event(&event?)),
             () = lockstead_clock::sleep_until_some(until) => Some(self.on_wait_over().await),
             () = lockstead_clock::sleep_until(self.next_keep_alive) => {
                 self.next_keep_alive = lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY);
@@ -183,8 +184,9 @@ impl Holding {
         match event {
             HoldEvent::Acquired(_) => self.service.metrics.granted(waited),
             HoldEvent::NotAcquired(not_acquired) => self.service.metrics.not_acquired(not_acquired.reason),
-            HoldEvent::Released => self.service.metrics.released(),
-            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Lost(..) => {}
+            HoldEvent::Lost(_, reason) => self.service.metrics.lost(*reason),
+            // The release itself was counted where it was asked for.
+            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Released => {}
         }
     }
 }

@@ -44,11 +44,12 @@ impl Service {
     async fn wait(&self, waiter: Waiter, scope: Scope, deadline: Option<Time>) -> Result<Outcome> {
         tokio::select! {
             biased;
+            // First, so that what others give back as the server ends is not granted any more.
+            () = self.draining.cancelled() => return Err(Error::Draining),
             grant = waiter.granted() => {
                 waiter.take();
                 return Ok(Outcome::Acquired(grant));
             }
-            () = self.draining.cancelled() => return Err(Error::Draining),
             () = lockstead_clock::sleep_until_some(deadline) => {}
         }
         let over = |holders| Outcome::NotAcquired(NotAcquired { reason: Reason::WaitTimeout, holders });

@@ -49,15 +49,13 @@ impl Router {
 impl Listener for Router {
     fn on_events(&self, events: Vec<Event>) {
         for event in events {
-            if let Event::Ended { reason, .. } = &event {
-                self.metrics.lost(loss_reason(*reason));
-            }
             match &event {
                 Event::Granted { to: Some((session, _)), .. } | Event::Ended { to: Some(session), .. } => {
                     self.deliver(*session, event);
                 }
                 Event::Granted { to: None, grant } => self.waits.grant(*grant),
-                Event::Ended { to: None, .. } => {}
+                // Of a session's hold, the session counts it.
+                Event::Ended { to: None, reason, .. } => self.metrics.lost(loss_reason(*reason)),
             }
         }
     }

@@ -31,11 +31,11 @@ pub(super) struct BenchArgs {
     time: Duration,
 
     /// Operations in flight, for acquire+release
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,16,64,256")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,16,64,256", value_parser = at_least::<1>)]
     in_flight: Vec<usize>,
 
     /// Waiters on one lock, for hand-over
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "2,16,64")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "2,16,64", value_parser = at_least::<2>)]
     waiters: Vec<usize>,
 
     /// Print the result as JSON
@@ -45,6 +45,11 @@ pub(super) struct BenchArgs {
     /// Measure this server instead of one of its own; the echo stays its own
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+}
+
+fn at_least<const MIN: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= MIN);
+    number.ok_or_else(|| format!("a whole number from {MIN} on is expected"))
 }
 
 /// What the measurements talk to.
@@ -69,9 +74,6 @@ pub(super) async fn bench(args: BenchArgs) -> ExitCode {
 }
 
 async fn measure(args: BenchArgs) -> Result<(), Failure> {
-    if args.in_flight.contains(&0) || args.waiters.iter().any(|waiters| *waiters < 2) {
-        return Err("at least one operation in flight, and two waiters".into());
-    }
     let own = server::Child::start().await?;
     let address = args.server.clone().unwrap_or_else(|| own.address.clone());
     let bench = Bench { args, address, echo_address: own.address.clone() };

@@ -18,7 +18,6 @@ use super::pending::Pending;
 use super::registry::Session;
 use super::{OnDisconnect, SessionOptions};
 use crate::service::Service;
-use crate::service::engines::scope_of;
 use crate::service::error::{Error, Result};
 
 /// Messages read in one go before events and the clock have their turn.
@@ -238,9 +237,11 @@ impl Actor {
     async fn reconcile(&mut self, resume: &Resume) -> Result<Vec<HeldHold>> {
         self.pending.retain(&resume.pending);
         let mut lost = Vec::new();
-        for (scope, engine) in self.service.engines.iter() {
-            let ours =
-                |(held, entries): &(HeldHold, u32)| (scope_of(held.hold) == scope).then_some((held.hold, *entries));
+        let engines = &self.service.engines;
+        for (scope, engine) in engines.iter() {
+            let ours = |(held, entries): &(HeldHold, u32)| {
+                (engines.scope_of_hold(held.hold) == scope).then_some((held.hold, *entries))
+            };
             let command = ResumeSession {
                 session: self.identity.id,
                 holds: resume.holds.iter().filter_map(ours).collect(),

@@ -194,8 +194,9 @@ impl Actor {
             }
             Event::Granted { to: None, .. } => {}
             Event::Ended { hold, resource, reason, .. } => {
-                let held = HeldHold { hold, scope: scope_of(hold), resource };
-                self.reply(Reply::Lost { held, reason: loss_reason(reason) });
+                let (held, reason) = (HeldHold { hold, scope: scope_of(hold), resource }, loss_reason(reason));
+                self.service.metrics.lost(reason);
+                self.reply(Reply::Lost { held, reason });
             }
         }
         self.identity.session.waiting.store(self.pending.len(), Ordering::Relaxed);

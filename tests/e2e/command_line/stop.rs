@@ -1,0 +1,136 @@
+//! The command of `lockstead run` never outlives the lock, whatever happens to `lockstead run`, or to the server.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lockstead_client::Client;
+use lockstead_tests::{Process, Server};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{command, is_running};
+
+const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A command that ignores SIGTERM, as do its child and grandchild, each of which writes down the time over and over.
+const BEAT: &str = r#"
+trap '' TERM
+beat() { echo $$ ${BASHPID:-}; while :; do date +%s%N >>"$1/$2"; done; }
+( ( beat "$1" grandchild ) & beat "$1" child ) &
+beat "$1" command
+"#;
+
+/// A `lockstead run` with a command that leaves traces of how long it lived.
+struct Beating {
+    run: Process,
+    folder: TempDir,
+    pids: Vec<String>,
+}
+
+impl Beating {
+    async fn start(server: &Server) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let arguments = ["run", "--session-timeout", "2s", "x", "--", "bash", "-c", BEAT, "bash", path];
+        let mut run = Process::start(command(&server.url, &arguments));
+        let mut pids = Vec::new();
+        for _ in 0..3 {
+            let line = run.next_line().await.unwrap();
+            pids.extend(line.split_whitespace().map(str::to_owned));
+        }
+        Self { run, folder, pids }
+    }
+
+    /// The last sign of life of any of its processes.
+    fn last_beat(&self) -> Duration {
+        let beats = ["command", "child", "grandchild"].map(|who| last_time(&self.folder.path().join(who)));
+        beats.into_iter().max().unwrap()
+    }
+
+    fn assert_ended(&self) {
+        for pid in &self.pids {
+            assert!(!is_running(pid), "{pid} still runs");
+        }
+    }
+}
+
+/// The last whole line of a file, as a time of day.
+fn last_time(file: &Path) -> Duration {
+    let text = std::fs::read_to_string(file).unwrap();
+    let whole = text.rsplit_once('\n').unwrap_or_default().0;
+    Duration::from_nanos(whole.rsplit('\n').next().unwrap_or_default().parse().unwrap())
+}
+
+fn time_of_day() -> Duration {
+    Duration::from_micros(lockstead_clock::wall_time().as_micros())
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// Waits for the lock, and returns when the server granted it.
+async fn granted_at(client: &Client) -> Duration {
+    let _next = client.lock("x").wait(SESSION_TIMEOUT * 5).acquire().await.unwrap();
+    since_epoch(client.lock("x").get().await.unwrap().holders[0].acquired_at.unwrap())
+}
+
+#[tokio::test]
+async fn killing_run_stops_the_whole_process_group_before_the_next_grant() {
+    let server = Server::start();
+    let client = Client::connect(&server.url).await.unwrap();
+    let mut beating = Beating::start(&server).await;
+    beating.run.signal(Signal::KILL);
+    beating.run.wait().await;
+    let granted = granted_at(&client).await;
+    beating.assert_ended();
+    assert!(beating.last_beat() < granted, "last beat {:?}, granted {granted:?}", beating.last_beat());
+}
+
+#[tokio::test]
+async fn a_stopped_run_has_its_command_killed_before_the_next_grant() {
+    let server = Server::start();
+    let client = Client::connect(&server.url).await.unwrap();
+    let beating = Beating::start(&server).await;
+    let stopped = time_of_day();
+    beating.run.signal(Signal::STOP);
+    let granted = granted_at(&client).await;
+    beating.assert_ended();
+    let last_beat = beating.last_beat();
+    assert!(last_beat < granted, "last beat {last_beat:?}, granted {granted:?}");
+    assert!(last_beat > stopped + SESSION_TIMEOUT / 4, "stopped {stopped:?}, last beat {last_beat:?} already");
+}
+
+#[tokio::test]
+async fn a_killed_server_stops_the_command_within_the_session_timeout() {
+    let server = Server::start();
+    let mut beating = Beating::start(&server).await;
+    let killed = time_of_day();
+    server.signal(Signal::KILL);
+    assert_eq!(beating.run.wait().await.code(), Some(76));
+    beating.assert_ended();
+    let last_beat = beating.last_beat();
+    assert!(last_beat < killed + SESSION_TIMEOUT, "killed {killed:?}, last beat {last_beat:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_listens_is_told_to_end_before_it_is_killed() {
+    let server = Server::start();
+    let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let arguments = ["run", "--session-timeout", "2s", "x", "--", "sh", "-c", script];
+    let mut run = Process::start(command(&server.url, &arguments));
+    run.line_with("ready").await;
+    server.signal(Signal::KILL);
+    run.line_with("told").await;
+    assert_eq!(run.wait().await.code(), Some(76));
+}
+
+#[tokio::test]
+async fn a_server_that_ends_in_order_stops_the_command_at_once() {
+    let server = Server::start();
+    let arguments = ["run", "--session-timeout", "5m", "x", "--", "sh", "-c", "echo ready; exec sleep 1000"];
+    let mut run = Process::start(command(&server.url, &arguments));
+    run.line_with("ready").await;
+    server.signal(Signal::TERM);
+    assert_eq!(run.wait().await.code(), Some(76));
+}

@@ -1,0 +1,55 @@
+//! A server whose log the test reads.
+
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
+
+use lockstead_tests::{Server, serve};
+use tempfile::NamedTempFile;
+
+/// A server on a free port, with its standard error in a file.
+pub(crate) struct Logged {
+    server: Server,
+    log: NamedTempFile,
+}
+
+impl Logged {
+    /// With the usual settings.
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With more flags and variables.
+    pub(crate) fn start_with(prepare: impl FnOnce(&mut Command)) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let mut command = serve();
+        command.args(["--listen", "127.0.0.1:0"]).stderr(log.reopen().unwrap());
+        prepare(&mut command);
+        Self { server: Server::start_as(command), log }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log.path()).unwrap()).into_owned()
+    }
+
+    /// That it runs, and that none of its tasks has panicked.
+    pub(crate) fn assert_well(&mut self) {
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(self.is_alive(), "the server has ended: {log}");
+    }
+}
+
+impl Deref for Logged {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Logged {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
