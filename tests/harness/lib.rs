@@ -1,5 +1,7 @@
 //! What end-to-end tests share: real servers as processes of their own, on free ports.
 
+#![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -101,8 +103,8 @@ pub fn test_client() -> PathBuf {
 /// If it was not built.
 pub fn program(name: &str, build: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let built = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
-    let program = built.join(name);
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
+    let program = folder.join(name);
     assert!(program.exists(), "{} is missing; build it with: {build}", program.display());
     program
 }
