@@ -183,8 +183,8 @@ impl Holding {
         match event {
             HoldEvent::Acquired(_) => self.service.metrics.granted(waited),
             HoldEvent::NotAcquired(not_acquired) => self.service.metrics.not_acquired(not_acquired.reason),
-            HoldEvent::Released => self.service.metrics.released(),
-            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Lost(..) => {}
+            // Releases and losses are counted where they happen.
+            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Lost(..) | HoldEvent::Released => {}
         }
     }
 }

@@ -49,15 +49,18 @@ impl Router {
 impl Listener for Router {
     fn on_events(&self, events: Vec<Event>) {
         for event in events {
-            if let Event::Ended { reason, .. } = &event {
-                self.metrics.lost(loss_reason(*reason));
-            }
             match &event {
-                Event::Granted { to: Some((session, _)), .. } | Event::Ended { to: Some(session), .. } => {
-                    self.deliver(*session, event);
-                }
+                Event::Granted { to: Some((session, _)), .. } => self.deliver(*session, event),
                 Event::Granted { to: None, grant } => self.waits.grant(*grant),
-                Event::Ended { to: None, .. } => {}
+                Event::Ended { to, reason, .. } => {
+                    // A release is counted as such, by whoever released.
+                    if *reason != EndReason::Released {
+                        self.metrics.lost(loss_reason(*reason));
+                    }
+                    if let Some(session) = *to {
+                        self.deliver(session, event);
+                    }
+                }
             }
         }
     }
