@@ -1,5 +1,6 @@
 //! The life of a session.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use super::pending::Pending;
 use super::registry::Session;
 use super::{OnDisconnect, SessionOptions};
 use crate::service::Service;
-use crate::service::engines::scope_of;
 use crate::service::error::{Error, Result};
 
 /// Messages read in one go before events and the clock have their turn.
@@ -239,14 +239,14 @@ impl Actor {
         self.pending.retain(&resume.pending);
         let mut lost = Vec::new();
         for (scope, engine) in self.service.engines.iter() {
-            let ours =
-                |(held, entries): &(HeldHold, u32)| (scope_of(held.hold) == scope).then_some((held.hold, *entries));
+            let here = |held: &HeldHold| self.service.engines.scope_of_hold(held.hold) == scope;
+            let holds = resume.holds.iter().filter(|(held, _)| here(held));
             let command = ResumeSession {
                 session: self.identity.id,
-                holds: resume.holds.iter().filter_map(ours).collect(),
+                holds: holds.map(|(held, entries)| (held.hold, *entries)).collect(),
                 pending: resume.pending.clone(),
             };
-            let gone = engine.resume_session(command).await?;
+            let gone: HashSet<_> = engine.resume_session(command).await?.into_iter().collect();
             lost.extend(resume.holds.iter().map(|(held, _)| held).filter(|held| gone.contains(&held.hold)).cloned());
         }
         Ok(lost)

@@ -16,8 +16,8 @@ use super::actor::Actor;
 use super::message::{HeldHold, Message, Reply, SessionAsk};
 use super::pending::Waiting;
 use super::wait_deadline;
-use crate::service::engines::{new_hold_id, scope_of};
-use crate::service::request::{NotAcquired, Outcome};
+use crate::service::engines::new_hold_id;
+use crate::service::request::NotAcquired;
 use crate::service::router::loss_reason;
 
 /// An engine's answer, with what it belongs to.
@@ -87,7 +87,8 @@ impl Actor {
 
     fn on_release(&mut self, request: u64, hold: HoldId) {
         let release = Release { hold, by: Releaser::Session(self.identity.id) };
-        match self.service.engines.of_hold(hold) {
+        let engines = &self.service.engines;
+        match engines.of(engines.scope_of_hold(hold)) {
             Ok(engine) => {
                 let answer = engine.release(release);
                 self.track(answer, move |result| Done::Release(request, result));
@@ -164,7 +165,7 @@ impl Actor {
             Acquired::Granted(grant) => {
                 // A repeated acquire may have been waiting before.
                 self.pending.remove(request);
-                self.service.metrics.acquired(&Outcome::Acquired(grant), Duration::ZERO);
+                self.service.metrics.granted(Duration::ZERO);
                 self.reply(Reply::Acquired { request, grant });
             }
             // Granted, or cancelled, while the answer was on its way.
@@ -188,13 +189,13 @@ impl Actor {
                 // One that is no longer pending was cancelled, which has given the hold back.
                 if let Some(waiting) = self.pending.remove(request) {
                     let waited = lockstead_clock::time().since(waiting.since);
-                    self.service.metrics.acquired(&Outcome::Acquired(grant), waited);
+                    self.service.metrics.granted(waited);
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
             Event::Granted { to: None, .. } => {}
             Event::Ended { hold, resource, reason, .. } => {
-                let held = HeldHold { hold, scope: scope_of(hold), resource };
+                let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
                 self.reply(Reply::Lost { held, reason: loss_reason(reason) });
             }
         }
