@@ -6,6 +6,7 @@ use crate::invalid::{Field, Invalid};
 use crate::limits::{
     SESSION_TIMEOUT_DEFAULT, SESSION_TIMEOUT_MAX, SESSION_TIMEOUT_MIN, TTL_DEFAULT, TTL_MAX, TTL_MIN, WAIT_MAX,
 };
+use crate::time::Time;
 
 /// How long an acquire may stand in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,15 @@ impl Wait {
             Duration::ZERO => Ok(Self::No),
             duration if duration <= WAIT_MAX => Ok(Self::UpTo(duration)),
             _ => Err(Invalid::new(Field::Wait, "the wait is longer than 365d; to wait without end, ask for that")),
+        }
+    }
+
+    /// When a wait that begins at `now` is over; `None`: never.
+    pub fn deadline(self, now: Time) -> Option<Time> {
+        match self {
+            Self::No => Some(now),
+            Self::UpTo(duration) => Some(now.saturating_add(duration)),
+            Self::Forever => None,
         }
     }
 }
