@@ -1,5 +1,5 @@
-# `make run` and `make test` are all that a newcomer needs. `make verify` changes nothing and is what CI runs; `make fix`
-# is its twin that mends what can be mended.
+# `make run` and `make test` are all that a newcomer needs. `make verify` checks everything and changes nothing; `make fix`
+# is its twin that mends what can be mended. CI runs `make test`, which is `make verify` on a machine made ready for it.
 
 .PHONY: run test verify fix setup bench
 
@@ -21,7 +21,7 @@ verify: ## Check everything, change nothing
 fix: ## Format, apply lint suggestions, refresh checked-in files
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
-	LOCKSTEAD_BLESS=1 cargo test --package lockstead --lib openapi
+	LOCKSTEAD_BLESS=1 cargo test --package lockstead --lib checked_in
 
 bench: ## How fast, beside a bare echo
 	cargo run --release -- bench

@@ -41,7 +41,8 @@ impl<K: Demand> LeaseRequest<K> {
     }
 
     /// Names the request, with up to 128 bytes. Repeating it under the same id (in another process, after a crash) gives
-    /// the same hold. A random id unless set, which serves the client's own repetitions.
+    /// the same hold, which is then renewed once, because nothing else tells how much is left of it. A random id unless
+    /// set, which serves the client's own repetitions.
     pub fn request_id(mut self, request_id: impl Into<String>) -> Self {
         self.request_id = Some(request_id.into());
         self
@@ -56,6 +57,7 @@ impl<K: Demand> LeaseRequest<K> {
         let handle = Arc::clone(self.request.handle());
         let wait = self.request.wait_as_asked()?;
         let resource = self.request.resource_id()?;
+        let may_be_old = self.request_id.is_some();
         let request = self.into_wire()?;
         let patience = match wait {
             Wait::No => UnaryPatience::Short,
@@ -74,7 +76,7 @@ impl<K: Demand> LeaseRequest<K> {
         match answer.await?.outcome {
             // A repeated request may have been granted at its first attempt, so its time counts from there.
             Some(v1::acquire_response::Outcome::Acquired(hold)) => {
-                Lease::granted(handle, resource, hold, started).await
+                Lease::granted(handle, resource, hold, started, may_be_old).await
             }
             Some(v1::acquire_response::Outcome::NotAcquired(why)) => Err(Error::from_not_acquired(why)),
             None => Err(Error::Protocol("an acquire without an outcome".to_owned())),
@@ -113,14 +115,22 @@ impl<K: Demand> LeaseRequest<K> {
 }
 
 impl Lease {
-    /// A lease that was asked for at `started`. If it waited long, that says little about its deadline; then it is
-    /// renewed once to know more.
-    async fn granted(handle: Arc<Handle>, resource: v1::ResourceId, hold: v1::Hold, started: Time) -> Result<Self> {
+    /// A lease that was asked for at `started`. If it waited long, that says little about its deadline; if it was asked
+    /// for before, under the same id, it says nothing. In both cases it is renewed once to know more.
+    async fn granted(
+        handle: Arc<Handle>,
+        resource: v1::ResourceId,
+        hold: v1::Hold,
+        started: Time,
+        may_be_old: bool,
+    ) -> Result<Self> {
         let hold_id = HoldId::parse(&hold.hold_id).map_err(|invalid| Error::Protocol(invalid.message))?;
         let (token, ttl) = (hold.fencing_token, Duration::ZERO);
         let mut lease = Self { handle, resource, hold_id, token, ttl, valid_until: started, expires_at: None };
         lease.note(&hold, started)?;
-        if time().since(started) <= lease.ttl / 4 {
+        if may_be_old {
+            lease.valid_until = started;
+        } else if time().since(started) <= lease.ttl / 4 {
             return Ok(lease);
         }
         match lease.renew(None).await {

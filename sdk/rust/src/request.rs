@@ -208,7 +208,7 @@ impl<K: Demand> Request<K> {
         Ok(self.wait.map_or(Ok(Wait::Forever), Wait::up_to)?)
     }
 
-    /// Checks the texts, so that one that is too long does not cost the whole session its stream.
+    /// Checks the texts: what is wrong at sight needs no server.
     fn check(&self) -> Result<()> {
         Name::parse(&self.name)?;
         if !self.owner.is_empty() {

@@ -92,6 +92,26 @@ async fn a_lease_that_waited_long_is_renewed_to_know_its_deadline() {
     assert!(lease.unwrap().remaining() > ttl / 2);
 }
 
+/// Under an id of the caller's own the hold may be old, and its deadline near, however fast the answer comes.
+#[tokio::test]
+async fn a_lease_under_a_given_id_is_renewed_to_know_its_deadline() {
+    let mut server = Server::start().await;
+    let (client, _peer) = server.client(OnDisconnect::Keep, LONG).await;
+    for can_be_renewed in [true, false] {
+        let serve = async {
+            let (request, answer) = acquire(&mut server).await;
+            assert_eq!(request.request_id, "job-7");
+            answer.send(Ok(acquired(TTL))).unwrap();
+            let (_, answer) = renew(&mut server).await;
+            let renewed = Ok(v1::RenewResponse { hold: Some(hold(TTL)) });
+            let over = Err(ErrorReason::NotHolder.status("it is over"));
+            answer.send(if can_be_renewed { renewed } else { over }).unwrap();
+        };
+        let (lease, ()) = tokio::join!(client.lock("x").lease(TTL).request_id("job-7").acquire(), serve);
+        assert_eq!(lease.is_ok_and(|lease| lease.remaining() > TTL / 2), can_be_renewed);
+    }
+}
+
 #[tokio::test]
 async fn a_call_whose_server_goes_away_is_repeated_under_the_same_id() {
     let (mut first, mut second) = (Server::start().await, Server::start().await);

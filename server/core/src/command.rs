@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::ids::{HoldId, SessionId};
 use crate::labels::{Metadata, Owner, OwnerKey, RequestId};
+use crate::limits::{ENTRIES_PER_HOLD_MAX, HOLDS_MAX, HOLDS_PER_SESSION_MAX, WAITERS_PER_RESOURCE_MAX};
 use crate::name::Name;
 use crate::resource::{Claim, Kind, ResourceKey, Token};
 use crate::time::WallTime;
@@ -245,16 +246,18 @@ pub enum Refusal {
     #[error("a re-entrant acquire can't ask for more than it holds; release first, then acquire what is needed")]
     ReentryTooLarge,
     /// A hold was re-entered too often.
-    #[error("this hold was re-entered 10000 times without a release")]
+    #[error("this hold stands for {ENTRIES_PER_HOLD_MAX} acquires already; each needs a release of its own")]
     TooManyEntries,
     /// The queue is full.
-    #[error("200000 others wait for this already")]
+    #[error("{WAITERS_PER_RESOURCE_MAX} others wait for this already; try again later")]
     QueueFull,
     /// The session has too many holds and waiters.
-    #[error("this session has 200000 holds and waiters already")]
+    #[error(
+        "this session has {HOLDS_PER_SESSION_MAX} holds and waiters already; release some, or open another session"
+    )]
     SessionFull,
     /// The engine has too many holds and waiters.
-    #[error("the server has 4000000 holds and waiters already")]
+    #[error("the server has {HOLDS_MAX} holds and waiters already; try again later")]
     EngineFull,
 }
 

@@ -29,7 +29,8 @@ impl Owner {
     /// Checks an owner text.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         if text.len() > OWNER_MAX_BYTES {
-            return Err(Invalid::new(Field::Owner, "the owner text is too long; it can have 255 bytes"));
+            let message = format!("the owner text is too long; it can have {OWNER_MAX_BYTES} bytes");
+            return Err(Invalid::new(Field::Owner, message));
         }
         if text.chars().any(char::is_control) {
             return Err(Invalid::new(Field::Owner, "the owner text has a control character"));
@@ -48,7 +49,7 @@ impl OwnerKey {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.len() {
             1..=OWNER_KEY_MAX_BYTES => Ok(Self(text.into())),
-            _ => Err(Invalid::new(Field::OwnerKey, "an owner key has 1 to 128 bytes")),
+            _ => Err(Invalid::new(Field::OwnerKey, format!("an owner key has 1 to {OWNER_KEY_MAX_BYTES} bytes"))),
         }
     }
 }
@@ -58,7 +59,7 @@ impl RequestId {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.len() {
             1..=REQUEST_ID_MAX_BYTES => Ok(Self(text.into())),
-            _ => Err(Invalid::new(Field::RequestId, "a request id has 1 to 128 bytes")),
+            _ => Err(Invalid::new(Field::RequestId, format!("a request id has 1 to {REQUEST_ID_MAX_BYTES} bytes"))),
         }
     }
 }
@@ -66,15 +67,15 @@ impl RequestId {
 impl Metadata {
     /// Checks a map.
     pub fn parse(entries: BTreeMap<String, String>) -> Result<Self, Invalid> {
-        let wrong = |why: &str| Err(Invalid::new(Field::Metadata, why));
+        let wrong = |why: String| Err(Invalid::new(Field::Metadata, why));
         if entries.len() > METADATA_MAX_ENTRIES {
-            return wrong("the metadata has too many entries; it can have 16");
+            return wrong(format!("the metadata has too many entries; it can have {METADATA_MAX_ENTRIES}"));
         }
         if entries.keys().any(|key| key.is_empty() || key.len() > METADATA_KEY_MAX_BYTES) {
-            return wrong("a metadata key has 1 to 64 bytes");
+            return wrong(format!("a metadata key has 1 to {METADATA_KEY_MAX_BYTES} bytes"));
         }
         if entries.values().any(|value| value.len() > METADATA_VALUE_MAX_BYTES) {
-            return wrong("a metadata value is too long; it can have 512 bytes");
+            return wrong(format!("a metadata value is too long; it can have {METADATA_VALUE_MAX_BYTES} bytes"));
         }
         Ok(Self((!entries.is_empty()).then(|| Arc::new(entries))))
     }

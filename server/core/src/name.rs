@@ -15,11 +15,9 @@ impl Name {
     /// Checks a name.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let wrong = |why: &str| Err(Invalid::new(Field::Name, why));
-        if text.is_empty() {
-            return wrong("the name is empty; it must have 1 to 255 bytes");
-        }
-        if text.len() > NAME_MAX_BYTES {
-            return wrong("the name is too long; it can have 255 bytes of UTF-8");
+        if text.is_empty() || text.len() > NAME_MAX_BYTES {
+            let length = if text.is_empty() { "empty" } else { "too long" };
+            return wrong(&format!("the name is {length}; it must have 1 to {NAME_MAX_BYTES} bytes of UTF-8"));
         }
         if text.chars().any(char::is_control) {
             return wrong("the name has a control character");

@@ -75,7 +75,8 @@ impl Permits {
     /// Checks a share.
     pub fn new(permits: u32, limit: u32) -> Result<Self, Invalid> {
         if limit == 0 || limit > SEMAPHORE_LIMIT_MAX {
-            return Err(Invalid::new(Field::Limit, "the limit of a semaphore is a number from 1 to 1000000"));
+            let message = format!("the limit of a semaphore is a number from 1 to {SEMAPHORE_LIMIT_MAX}");
+            return Err(Invalid::new(Field::Limit, message));
         }
         if permits == 0 || permits > limit {
             let message = format!("permits is a number from 1 to the limit, which is {limit}");

@@ -16,8 +16,8 @@ impl Command for Acquire {
         if let Some(earlier) = machine.find_repeated(&self, &key)? {
             return machine.repeat(earlier, self.queue);
         }
+        machine.check_quotas(&self)?;
         if let Some((held, request)) = machine.find_reentry(&self, &key) {
-            machine.check_quotas(&self)?;
             return machine.reenter(held, request, self.claim).map(Acquired::Granted);
         }
         machine.admit(now, self, &key)
@@ -34,7 +34,6 @@ impl Acquire {
 impl Machine {
     /// A new request: grant it, queue it, or turn it away.
     fn admit(&mut self, now: Now, acquire: Acquire, key: &ResourceKey) -> Result<Acquired, Refusal> {
-        self.check_quotas(&acquire)?;
         let permits = acquire.claim.permits();
         let (free, waiters) = match self.resources.get(key) {
             Some(resource) if resource.limit != acquire.claim.limit() => {
@@ -91,9 +90,7 @@ impl Machine {
         let id = match &acquire.party {
             Party::Session { session, request, .. } => self.sessions.get(session).and_then(|seen| seen.get(request)),
             Party::Lease { request: Some(request), .. } => {
-                if let Some(ended) = self.ended.by_request(request)
-                    && !self.requests.contains_key(request)
-                {
+                if let Some(ended) = self.ended.by_request(request) {
                     let same = ended.resource == *key && ended.claim == acquire.claim;
                     return Err(if same {
                         Refusal::NotHolder { ended: Some(ended.reason) }

@@ -53,6 +53,8 @@ impl Machine {
         }
         assert_eq!(leases, self.deadlines.len(), "every deadline is that of a lease");
         assert_eq!(requests, self.requests.len(), "every request id is that of a lease");
+        let ended = |request| self.ended.by_request(request).is_some();
+        assert!(!self.requests.keys().any(ended), "a request id is granted once");
         assert_eq!(entries, self.sessions.values().map(std::collections::BTreeMap::len).sum::<usize>());
         assert!(self.sessions.values().all(|requests| !requests.is_empty()));
         for (actor, holds) in &self.actors {

@@ -182,15 +182,15 @@ struct Running<'a> {
 impl Running<'_> {
     /// Returns when the command has ended, by itself or because the lock is lost.
     async fn attend(mut self) -> ExitCode {
-        let lost = self.guard.lost();
-        tokio::pin!(lost);
+        let loss = self.guard.lost();
+        tokio::pin!(loss);
         let mut told_to_end = false;
         loop {
             let terminate_at = self.guard.valid_until().saturating_sub(self.margins.terminate);
             tokio::select! {
-                status = self.child.wait() => return exit_code(status, told_to_end),
+                status = self.child.wait() => return exit_code(&status, told_to_end),
                 Some(signal) = self.signals.recv() => { _ = kill_process_group(self.group, signal); }
-                loss = &mut lost => {
+                loss = &mut loss => {
                     eprintln!("lockstead: {loss}; stopping the command");
                     return self.kill().await;
                 }
@@ -219,7 +219,7 @@ impl Running<'_> {
     }
 }
 
-fn exit_code(status: std::io::Result<ExitStatus>, told_to_end: bool) -> ExitCode {
+fn exit_code(status: &std::io::Result<ExitStatus>, told_to_end: bool) -> ExitCode {
     let Ok(status) = status else { return Exit::Unavailable.into() };
     if told_to_end {
         return Exit::Lost.into();

@@ -47,7 +47,9 @@ pub(super) struct GetArgs {
 pub(super) async fn ls(args: LsArgs) -> ExitCode {
     match list(&args).await {
         Ok(resources) if args.json => {
-            resources.iter().for_each(|resource| println!("{}", resource_json(resource)));
+            for resource in &resources {
+                println!("{}", resource_json(resource));
+            }
             ExitCode::SUCCESS
         }
         Ok(resources) => {

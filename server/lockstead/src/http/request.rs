@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use lockstead_api::v1::ErrorReason;
+use lockstead_core::limits::SEMAPHORE_LIMIT_MAX;
 use lockstead_core::{Claim, Field, HoldId, Invalid, Kind, List, Name, Permits, bounds};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -270,7 +271,10 @@ fn lease(ask: Ask, ttl: Option<TtlText>, request_id: Option<RequestIdText>) -> R
 }
 
 fn share(permits: Option<Count>, limit: Option<Count>) -> Result<Claim> {
-    let missing = || Invalid::new(Field::Limit, "the limit is missing: how many permits there are, 1 to 1000000");
+    let missing = || {
+        let message = format!("the limit is missing: how many permits there are, 1 to {SEMAPHORE_LIMIT_MAX}");
+        Invalid::new(Field::Limit, message)
+    };
     let Count(limit) = limit.ok_or_else(missing)?;
     Ok(Claim::Semaphore(Permits::new(permits.map_or(1, |permits| permits.0), limit)?))
 }

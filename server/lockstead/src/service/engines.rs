@@ -35,10 +35,11 @@ impl Engines {
         self.of(self.scope_of_hold(hold))
     }
 
-    /// The scope to look for a hold in, if its holder does not say: the one its id tells, if this server offers that.
+    /// The scope to look for a hold in: the one that its id tells, if this server offers that. An id that no server made
+    /// tells anything, and is to be found unknown rather than in the wrong scope.
     pub fn scope_of_hold(&self, hold: HoldId) -> Scope {
-        let scope = scope_of(hold);
-        if self.of(scope).is_ok() { scope } else { Scope::default() }
+        let told = if hold.bits() & NODE_BIT == 0 { Scope::Cluster } else { Scope::Node };
+        if self.of(told).is_ok() { told } else { Scope::default() }
     }
 
     /// All of them.
@@ -48,7 +49,7 @@ impl Engines {
 }
 
 /// Draws the id of a new hold.
-pub fn new_hold_id(scope: Scope) -> HoldId {
+pub(super) fn new_hold_id(scope: Scope) -> HoldId {
     let bits = super::random::bits();
     HoldId::from_bits(match scope {
         Scope::Cluster => bits & !NODE_BIT,
@@ -56,7 +57,18 @@ pub fn new_hold_id(scope: Scope) -> HoldId {
     })
 }
 
-/// The scope in which a hold lives.
-pub fn scope_of(hold: HoldId) -> Scope {
-    if hold.bits() & NODE_BIT == 0 { Scope::Cluster } else { Scope::Node }
+#[cfg(test)]
+mod tests {
+    use lockstead_engine::MemoryEngine;
+
+    use super::*;
+    use crate::service::Router;
+
+    #[tokio::test]
+    async fn a_hold_id_tells_its_scope_among_those_that_there_are() {
+        let router = Arc::new(Router::new(Arc::default()));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(router)));
+        assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Cluster)), Scope::Cluster);
+        assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Node)), Scope::Cluster, "there is no other");
+    }
 }

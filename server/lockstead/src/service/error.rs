@@ -36,7 +36,7 @@ pub enum Error {
     #[error("nothing was heard of the client for the session timeout; its holds have ended")]
     SessionExpired,
     /// There are too many sessions.
-    #[error("the server has {SESSIONS_MAX} sessions already")]
+    #[error("the server has {SESSIONS_MAX} sessions already; close some, or try again later")]
     TooManySessions,
     /// The server is on its way out.
     #[error("this server is shutting down; ask another one, or this one again when it is back")]

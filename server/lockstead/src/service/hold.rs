@@ -20,7 +20,7 @@ use super::engines::new_hold_id;
 use super::error::Result;
 use super::request::{Ask, NotAcquired};
 use super::router::{Router, loss_reason};
-use super::{Service, random, session::wait_deadline};
+use super::{Service, random};
 
 /// A dead connection is noticed by writing to it, so something is written this often.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
@@ -54,6 +54,7 @@ impl Service {
     /// Asks for a hold that lives as long as the returned stream. What is refused at once is not a stream.
     pub async fn hold(&self, ask: Ask) -> Result<std::result::Result<HoldStream, NotAcquired>> {
         self.check_not_draining()?;
+        let started = lockstead_clock::time();
         let engine = self.engines.of(ask.scope)?;
         let session = SessionId::from_bits(random::bits());
         let party = Party::Session { session, request: REQUEST, owner_key: None };
@@ -66,12 +67,12 @@ impl Service {
             Acquired::Held { holders } => return Ok(Err(NotAcquired { reason: Reason::Held, holders })),
         };
         let holding = Holding {
-            state: State::of(&first, wait_deadline(ask.wait)),
+            state: State::of(&first, ask.wait.deadline(started)),
             mailbox,
             own,
             service: self.clone(),
-            started: lockstead_clock::time(),
-            next_keep_alive: lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY),
+            started,
+            next_keep_alive: started.saturating_add(KEEP_ALIVE_EVERY),
         };
         holding.count(&first);
         let rest = futures::stream::unfold(holding, |mut holding| async move {

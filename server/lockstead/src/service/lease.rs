@@ -6,11 +6,11 @@ use lockstead_core::{
     Scope, Time,
 };
 
+use super::Service;
 use super::engines::new_hold_id;
 use super::error::{Error, Result};
 use super::request::{LeaseAsk, NotAcquired, Outcome};
 use super::waiting::Waiter;
-use super::{Service, session::wait_deadline};
 
 impl Service {
     /// Acquires a lease, and waits for it if asked to. Dropping the future takes the acquire back, also if it has just
@@ -31,7 +31,7 @@ impl Service {
                 waiter.settle();
                 Outcome::NotAcquired(NotAcquired { reason: Reason::Held, holders })
             }
-            Ok(Acquired::Queued { .. }) => self.wait(waiter, ask.scope, wait_deadline(ask.wait)).await?,
+            Ok(Acquired::Queued { .. }) => self.wait(waiter, ask.scope, ask.wait.deadline(started)).await?,
             Err(error) => {
                 waiter.settle();
                 return Err(error.into());
@@ -53,7 +53,7 @@ impl Service {
             () = lockstead_clock::sleep_until_some(deadline) => {}
         }
         let over = |holders| Outcome::NotAcquired(NotAcquired { reason: Reason::WaitTimeout, holders });
-        if !waiter.is_last() {
+        if !waiter.close_if_last() {
             // Another caller with the same request id waits on.
             return Ok(over(Vec::new()));
         }

@@ -17,7 +17,7 @@ use lockstead_core::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use lockstead_core::{Census, Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
 use tokio_util::sync::CancellationToken;
 
-pub use engines::{Engines, new_hold_id, scope_of};
+pub use engines::Engines;
 pub use error::{Error, Result};
 pub use hold::{HoldEvent, HoldStream};
 pub use request::{Ask, LeaseAsk, NotAcquired, Outcome};

@@ -36,10 +36,12 @@ struct Cell {
 #[derive(Debug, Default)]
 struct CellState {
     callers: usize,
+    /// There has been more than one caller, so that what one of them was answered does not speak for the acquire.
+    shared: bool,
     grant: Option<Grant>,
     /// A caller has taken the grant with it, so the hold has an owner.
     taken: bool,
-    /// The last caller has gone and the acquire is being taken back.
+    /// The acquire is being taken back on behalf of its last caller, and nobody may join it any more.
     closing: bool,
 }
 
@@ -75,6 +77,7 @@ impl Waits {
                 let mut state = lock(&cell.state);
                 if !state.closing {
                     state.callers += 1;
+                    state.shared |= state.callers > 1;
                     return Waiter { waits: self.clone(), cell: cell.clone(), engine: engine.clone(), settled: false };
                 }
             }
@@ -105,7 +108,7 @@ impl Waits {
             return false;
         }
         state.closing = true;
-        if state.taken || settled {
+        if state.taken || (settled && !state.shared) {
             cells.remove(cell);
             cell.changed.notify_waiters();
             return false;
@@ -145,9 +148,12 @@ impl Waiter {
         }
     }
 
-    /// Whether nobody else waits for the same request.
-    pub(super) fn is_last(&self) -> bool {
-        lock(&self.cell.state).callers == 1
+    /// Whether nobody else waits for the same request; if so, nobody will until this caller is gone. Only then may the
+    /// caller withdraw the acquire, which would otherwise be withdrawn from under one who has just joined.
+    pub(super) fn close_if_last(&self) -> bool {
+        let mut state = lock(&self.cell.state);
+        state.closing |= state.callers == 1;
+        state.closing
     }
 
     /// The caller takes the grant with it.
@@ -156,7 +162,7 @@ impl Waiter {
         self.settled = true;
     }
 
-    /// The caller has its answer, and there is nothing to take back.
+    /// The caller has its answer, and has left nothing to be taken back.
     pub(super) fn settle(mut self) {
         self.settled = true;
     }
@@ -185,4 +191,60 @@ impl Drop for Waiter {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lockstead_core::{Acquire, Acquired, Claim, Get, Metadata, Mode, Name, Owner, Party};
+    use lockstead_engine::MemoryEngine;
+
+    use super::*;
+    use crate::service::Router;
+    use crate::telemetry::Metrics;
+
+    fn lease(hold: u128, request: Option<&RequestId>, queue: bool) -> Acquire {
+        let party = Party::Lease { ttl: Duration::from_secs(60), request: request.cloned() };
+        let (name, claim) = (Name::parse("x").unwrap(), Claim::Lock(Mode::Exclusive));
+        let (owner, metadata) = (Owner::default(), Metadata::default());
+        Acquire { hold: HoldId::from_bits(hold), name, claim, party, owner, metadata, queue }
+    }
+
+    /// The one who waits goes away while a repeat that only tries is under way: the repeat has its answer, and nobody is
+    /// left to wait.
+    #[tokio::test]
+    async fn the_last_to_go_takes_the_acquire_back_whatever_its_own_answer() {
+        let router = Arc::new(Router::new(Arc::new(Metrics::new())));
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(router.clone()));
+        engine.acquire(lease(1, None, false)).await.unwrap();
+        let request = RequestId::parse("r").unwrap();
+        let patient = router.waits.enter(&engine, HoldId::from_bits(2), Some(&request)).await;
+        let queued = engine.acquire(lease(2, Some(&request), true)).await.unwrap();
+        assert!(matches!(queued, Acquired::Queued { .. }));
+
+        let trying = router.waits.enter(&engine, HoldId::from_bits(3), Some(&request)).await;
+        drop(patient);
+        let held = engine.acquire(lease(3, Some(&request), false)).await.unwrap();
+        assert!(matches!(held, Acquired::Held { .. }));
+        trying.settle();
+        assert_eq!(engine.get(Get(lease(1, None, false).resource())).await.unwrap().waiter_count, 0);
+    }
+
+    /// Else the newcomer would stand in no queue, and wait for ever.
+    #[tokio::test]
+    async fn nobody_joins_an_acquire_that_its_last_caller_withdraws() {
+        let router = Arc::new(Router::new(Arc::new(Metrics::new())));
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(router.clone()));
+        let request = RequestId::parse("r").unwrap();
+        let first = router.waits.enter(&engine, HoldId::from_bits(1), Some(&request)).await;
+        let second = router.waits.enter(&engine, HoldId::from_bits(2), Some(&request)).await;
+        assert!(!first.close_if_last(), "the second waits on");
+        drop(first);
+        assert!(second.close_if_last());
+        let mut third = std::pin::pin!(router.waits.enter(&engine, HoldId::from_bits(3), Some(&request)));
+        assert!(futures::poll!(third.as_mut()).is_pending());
+        second.settle();
+        assert_eq!(third.await.hold(), HoldId::from_bits(3));
+    }
 }

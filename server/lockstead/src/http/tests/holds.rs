@@ -39,6 +39,19 @@ async fn a_hold_is_queued_acquired_and_released() {
 }
 
 #[tokio::test]
+async fn a_release_with_the_hold_id_is_counted_once_and_is_no_loss() {
+    let server = Server::start();
+    let mut holding = server.hold(HOLD, LINES, "").await;
+    let held = expect(&mut holding, "acquired").await;
+    let release = json!({"hold_id": held["hold_id"]}).to_string();
+    assert_eq!(server.post("/v1/locks/a/release", release).await.status, 200);
+    expect(&mut holding, "released").await;
+    let metrics = server.get("/metrics").await.text();
+    assert!(metrics.contains("\nlockstead_releases_total 1\n"), "{metrics}");
+    assert!(!metrics.contains("lockstead_losses_total{"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_closed_connection_unlocks_and_the_next_gets_it() {
     let server = Server::start();
     let mut first = server.hold(HOLD, SSE, "").await;

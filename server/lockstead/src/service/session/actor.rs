@@ -1,5 +1,6 @@
 //! The life of a session.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,27 +9,20 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use lockstead_api::v1::LossReason;
-use lockstead_core::{EndReason, EndSession, Event, IfGranted, ResumeSession, SessionId, Time};
+use lockstead_core::{EndReason, EndSession, Event, IfGranted, ResumeSession, Time};
 use tokio::sync::mpsc;
 
+use super::OnDisconnect;
 use super::attachment::{Attachment, Heard, Inbound, Outbound};
-use super::message::{HeldHold, Message, Opened, Reply, Resume, Secret};
+use super::message::{HeldHold, Message, Opened, Reply, Resume};
 use super::operations::Done;
 use super::pending::Pending;
 use super::registry::Session;
-use super::{OnDisconnect, SessionOptions};
 use crate::service::Service;
 use crate::service::error::{Error, Result};
 
 /// Messages read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
-
-/// Who a session is.
-pub(super) struct Identity {
-    pub(super) id: SessionId,
-    pub(super) secret: Secret,
-    pub(super) session: Arc<Session>,
-}
 
 /// A new stream for the session.
 pub(super) struct Attach {
@@ -40,12 +34,11 @@ pub(super) struct Attach {
 /// What the task owns.
 pub(super) struct Actor {
     pub(super) service: Service,
-    pub(super) identity: Identity,
-    pub(super) options: SessionOptions,
+    pub(super) session: Arc<Session>,
     /// `None` while its client is away.
     attachment: Option<Attachment>,
     attempt: u32,
-    /// The last sign of life. Its holds end `options.timeout` after it.
+    /// The last sign of life. Its holds end the session timeout after it.
     pub(super) alive_at: Time,
     /// A ping of ours that nothing was heard since.
     pub(super) nudged: bool,
@@ -81,15 +74,13 @@ impl End {
 impl Actor {
     pub(super) fn new(
         service: Service,
-        identity: Identity,
-        options: SessionOptions,
+        session: Arc<Session>,
         mailbox: mpsc::UnboundedReceiver<Event>,
         attaches: mpsc::Receiver<Attach>,
     ) -> Self {
         Self {
             service,
-            identity,
-            options,
+            session,
             attachment: None,
             attempt: 0,
             alive_at: lockstead_clock::time(),
@@ -105,10 +96,10 @@ impl Actor {
     pub(super) async fn run(mut self, inbound: Inbound, outbound: Outbound) {
         self.attachment = Some(Attachment::new(inbound, outbound));
         self.reply(Reply::Opened(Opened {
-            session: self.identity.id,
-            resume_secret: self.identity.secret,
-            timeout: self.options.timeout,
-            valid_for: self.options.timeout,
+            session: self.session.id,
+            resume_secret: self.session.secret,
+            timeout: self.session.options.timeout,
+            valid_for: self.session.options.timeout,
         }));
         let end = self.live().await;
         self.finish(end).await;
@@ -135,14 +126,15 @@ impl Actor {
     }
 
     fn next_timer(&self) -> Time {
-        let silence = if self.nudged || self.attachment.is_none() { self.options.timeout } else { self.nudge_after() };
+        let silence =
+            if self.nudged || self.attachment.is_none() { self.session.options.timeout } else { self.nudge_after() };
         let silent_at = self.alive_at.saturating_add(silence);
         self.pending.next_deadline().map_or(silent_at, |wait_over| wait_over.min(silent_at))
     }
 
     /// A client that pings as it should is never nudged.
     fn nudge_after(&self) -> Duration {
-        self.options.timeout / 2
+        self.session.options.timeout / 2
     }
 
     fn on_timer(&mut self) -> Option<End> {
@@ -155,7 +147,7 @@ impl Actor {
             }
         }
         let silence = now.since(self.alive_at);
-        if silence >= self.options.timeout {
+        if silence >= self.session.options.timeout {
             return Some(End::Expired);
         }
         if silence >= self.nudge_after() && !self.nudged && self.attachment.is_some() {
@@ -195,10 +187,10 @@ impl Actor {
 
     fn on_broken(&mut self) -> Option<End> {
         self.attachment = None;
-        match self.options.on_disconnect {
+        match self.session.options.on_disconnect {
             OnDisconnect::Release => Some(End::Disconnected),
             OnDisconnect::Keep => {
-                self.identity.session.attached.store(false, Ordering::Relaxed);
+                self.session.attached.store(false, Ordering::Relaxed);
                 None
             }
         }
@@ -207,7 +199,7 @@ impl Actor {
     async fn on_attach(&mut self, attach: Attach) -> Option<End> {
         let Attach { resume, inbound, outbound } = attach;
         let mut attachment = Attachment::new(inbound, outbound);
-        if self.options.on_disconnect == OnDisconnect::Release {
+        if self.session.options.on_disconnect == OnDisconnect::Release {
             // A client that resumes has lost its stream, even if we have not heard of it yet.
             attachment.send(Err(Error::SessionNotFound));
             return Some(End::Disconnected);
@@ -219,14 +211,15 @@ impl Actor {
         self.attempt = resume.attempt;
         if let Some(mut old) = self.attachment.take() {
             old.send(Err(Error::SessionSuperseded));
+            self.session.attached.store(false, Ordering::Relaxed);
         }
         match self.reconcile(&resume).await {
             Ok(lost) => {
                 self.on_sign_of_life();
                 self.attachment = Some(attachment);
-                self.identity.session.attached.store(true, Ordering::Relaxed);
+                self.session.attached.store(true, Ordering::Relaxed);
                 self.service.metrics.resumed();
-                self.reply(Reply::Resumed { valid_for: self.options.timeout, lost });
+                self.reply(Reply::Resumed { valid_for: self.session.options.timeout, lost });
             }
             Err(error) => attachment.send(Err(error)),
         }
@@ -237,17 +230,15 @@ impl Actor {
     async fn reconcile(&mut self, resume: &Resume) -> Result<Vec<HeldHold>> {
         self.pending.retain(&resume.pending);
         let mut lost = Vec::new();
-        let engines = &self.service.engines;
-        for (scope, engine) in engines.iter() {
-            let ours = |(held, entries): &(HeldHold, u32)| {
-                (engines.scope_of_hold(held.hold) == scope).then_some((held.hold, *entries))
-            };
+        for (scope, engine) in self.service.engines.iter() {
+            let here = |held: &HeldHold| self.service.engines.scope_of_hold(held.hold) == scope;
+            let holds = resume.holds.iter().filter(|(held, _)| here(held));
             let command = ResumeSession {
-                session: self.identity.id,
-                holds: resume.holds.iter().filter_map(ours).collect(),
+                session: self.session.id,
+                holds: holds.map(|(held, entries)| (held.hold, *entries)).collect(),
                 pending: resume.pending.clone(),
             };
-            let gone = engine.resume_session(command).await?;
+            let gone: HashSet<_> = engine.resume_session(command).await?.into_iter().collect();
             lost.extend(resume.holds.iter().map(|(held, _)| held).filter(|held| gone.contains(&held.hold)).cloned());
         }
         Ok(lost)
@@ -268,12 +259,12 @@ impl Actor {
     async fn finish(mut self, end: End) {
         let reason = if matches!(end, End::Expired) { EndReason::Expired } else { EndReason::Disconnected };
         for (_, engine) in self.service.engines.iter() {
-            if let Err(error) = engine.end_session(EndSession { session: self.identity.id, reason }).await {
-                tracing::warn!(%error, session = %self.identity.id, "the holds of a session could not be ended");
+            if let Err(error) = engine.end_session(EndSession { session: self.session.id, reason }).await {
+                tracing::warn!(%error, session = %self.session.id, "the holds of a session could not be ended");
             }
         }
-        self.service.router.close_mailbox(self.identity.id);
-        self.service.sessions.remove(self.identity.id);
+        self.service.router.close_mailbox(self.session.id);
+        self.service.sessions.remove(self.session.id);
         self.service.metrics.session_ended(end.as_label());
         let (loss, message, error) = match end {
             End::Closed | End::Disconnected => return,

@@ -13,7 +13,7 @@ mod registry;
 
 use std::time::Duration;
 
-use lockstead_core::{Metadata, Owner, Time, Wait};
+use lockstead_core::{Metadata, Owner};
 
 pub use attachment::{Inbound, Outbound, OutboundItem, attachment_channel};
 pub use message::{HeldHold, Message, Opened, Reply, Resume, Secret, SessionAsk};
@@ -40,13 +40,4 @@ pub struct SessionOptions {
     pub owner: Owner,
     /// Metadata of its holds, unless an acquire says otherwise.
     pub metadata: Metadata,
-}
-
-/// When a wait that begins now is over; `None`: never.
-pub fn wait_deadline(wait: Wait) -> Option<Time> {
-    match wait {
-        Wait::No => Some(lockstead_clock::time()),
-        Wait::UpTo(duration) => Some(lockstead_clock::time().saturating_add(duration)),
-        Wait::Forever => None,
-    }
 }

@@ -15,9 +15,8 @@ use lockstead_engine::{Answer, EngineError};
 use super::actor::Actor;
 use super::message::{HeldHold, Message, Reply, SessionAsk};
 use super::pending::Waiting;
-use super::wait_deadline;
-use crate::service::engines::{new_hold_id, scope_of};
-use crate::service::request::{NotAcquired, Outcome};
+use crate::service::engines::new_hold_id;
+use crate::service::request::NotAcquired;
 use crate::service::router::loss_reason;
 
 /// An engine's answer, with what it belongs to.
@@ -43,7 +42,7 @@ impl Actor {
         match message {
             Message::Ping { sequence } => {
                 self.on_sign_of_life();
-                self.reply(Reply::Pong { sequence, valid_for: self.options.timeout });
+                self.reply(Reply::Pong { sequence, valid_for: self.session.options.timeout });
             }
             Message::Pong => self.on_sign_of_life(),
             Message::Acquire(ask) => self.on_acquire(ask),
@@ -68,14 +67,14 @@ impl Actor {
             Err(error) => return self.reply(Reply::Failed { request, error }),
         };
         if ask.owner.as_str().is_empty() {
-            ask.owner = self.options.owner.clone();
+            ask.owner = self.session.options.owner.clone();
         }
         if ask.metadata.is_empty() {
-            ask.metadata = self.options.metadata.clone();
+            ask.metadata = self.session.options.metadata.clone();
         }
-        let until = if ask.wait == Wait::No { None } else { wait_deadline(ask.wait) };
-        let waiting = Waiting { scope, since: lockstead_clock::time(), until };
-        let party = Party::Session { session: self.identity.id, request, owner_key };
+        let since = lockstead_clock::time();
+        let waiting = Waiting { scope, since, until: ask.wait.deadline(since) };
+        let party = Party::Session { session: self.session.id, request, owner_key };
         let answer = engine.acquire(ask.command(new_hold_id(scope), party));
         // If the answer is still on its way, the grant may come before it.
         let entered = matches!(answer, Either::Right(_)) && ask.wait != Wait::No;
@@ -86,8 +85,9 @@ impl Actor {
     }
 
     fn on_release(&mut self, request: u64, hold: HoldId) {
-        let release = Release { hold, by: Releaser::Session(self.identity.id) };
-        match self.service.engines.of_hold(hold) {
+        let release = Release { hold, by: Releaser::Session(self.session.id) };
+        let engines = &self.service.engines;
+        match engines.of(engines.scope_of_hold(hold)) {
             Ok(engine) => {
                 let answer = engine.release(release);
                 self.track(answer, move |result| Done::Release(request, result));
@@ -112,7 +112,7 @@ impl Actor {
     }
 
     pub(super) fn cancel_command(&self, request: u64, if_granted: IfGranted) -> Cancel {
-        Cancel { acquire: AcquireRef::Request(self.identity.id, request), if_granted }
+        Cancel { acquire: AcquireRef::Request(self.session.id, request), if_granted }
     }
 
     /// Sees to an answer now if it is at hand, else when it comes. Nothing waits for it here.
@@ -155,7 +155,7 @@ impl Actor {
                 self.reply(Reply::Failed { request, error: error.into() });
             }
         }
-        self.identity.session.waiting.store(self.pending.len(), Ordering::Relaxed);
+        self.session.waiting.store(self.pending.len(), Ordering::Relaxed);
     }
 
     fn on_acquired(&mut self, of: AcquireDone, acquired: Acquired) {
@@ -164,7 +164,7 @@ impl Actor {
             Acquired::Granted(grant) => {
                 // A repeated acquire may have been waiting before.
                 self.pending.remove(request);
-                self.service.metrics.acquired(&Outcome::Acquired(grant), Duration::ZERO);
+                self.service.metrics.granted(Duration::ZERO);
                 self.reply(Reply::Acquired { request, grant });
             }
             // Granted, or cancelled, while the answer was on its way.
@@ -188,17 +188,18 @@ impl Actor {
                 // One that is no longer pending was cancelled, which has given the hold back.
                 if let Some(waiting) = self.pending.remove(request) {
                     let waited = lockstead_clock::time().since(waiting.since);
-                    self.service.metrics.acquired(&Outcome::Acquired(grant), waited);
+                    self.service.metrics.granted(waited);
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
             Event::Granted { to: None, .. } => {}
             Event::Ended { hold, resource, reason, .. } => {
-                let (held, reason) = (HeldHold { hold, scope: scope_of(hold), resource }, loss_reason(reason));
+                let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
+                let reason = loss_reason(reason);
                 self.service.metrics.lost(reason);
                 self.reply(Reply::Lost { held, reason });
             }
         }
-        self.identity.session.waiting.store(self.pending.len(), Ordering::Relaxed);
+        self.session.waiting.store(self.pending.len(), Ordering::Relaxed);
     }
 }

@@ -9,7 +9,7 @@ use lockstead_core::limits::SESSIONS_MAX;
 use lockstead_core::{Metadata, Owner, SessionId, WallTime};
 use tokio::sync::mpsc;
 
-use super::actor::{Actor, Attach, Identity};
+use super::actor::{Actor, Attach};
 use super::attachment::{Inbound, Outbound};
 use super::message::{Resume, Secret};
 use super::{OnDisconnect, SessionOptions};
@@ -22,14 +22,15 @@ pub struct Sessions {
     by_id: RwLock<HashMap<SessionId, Arc<Session>>>,
 }
 
-/// What others know of a session; the rest belongs to its actor.
+/// What the actor of a session shares with others.
 #[derive(Debug)]
 pub(super) struct Session {
-    options: SessionOptions,
+    pub(super) id: SessionId,
+    pub(super) secret: Secret,
+    pub(super) options: SessionOptions,
     opened_at: WallTime,
     pub(super) attached: AtomicBool,
     pub(super) waiting: AtomicUsize,
-    secret: Secret,
     attaches: mpsc::Sender<Attach>,
 }
 
@@ -59,20 +60,19 @@ impl Service {
     pub fn open_session(&self, options: SessionOptions, inbound: Inbound, outbound: Outbound) -> Result<()> {
         self.check_not_draining()?;
         let id = SessionId::from_bits(random::bits());
-        let secret = Secret::from_bits(random::bits());
         let (attaches, attach_queue) = mpsc::channel(1);
         let session = Arc::new(Session {
-            options: options.clone(),
+            id,
+            secret: Secret::from_bits(random::bits()),
+            options,
             opened_at: lockstead_clock::wall_time(),
             attached: AtomicBool::new(true),
             waiting: AtomicUsize::new(0),
-            secret,
             attaches,
         });
-        self.sessions.insert(id, session.clone())?;
-        let identity = Identity { id, secret, session };
+        self.sessions.insert(session.clone())?;
         let mailbox = self.router.open_mailbox(id);
-        let actor = Actor::new(self.clone(), identity, options, mailbox, attach_queue);
+        let actor = Actor::new(self.clone(), session, mailbox, attach_queue);
         tokio::spawn(actor.run(inbound, outbound));
         Ok(())
     }
@@ -91,12 +91,12 @@ impl Service {
 }
 
 impl Sessions {
-    fn insert(&self, id: SessionId, session: Arc<Session>) -> Result<()> {
+    fn insert(&self, session: Arc<Session>) -> Result<()> {
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         if by_id.len() >= SESSIONS_MAX {
             return Err(Error::TooManySessions);
         }
-        by_id.insert(id, session);
+        by_id.insert(session.id, session);
         Ok(())
     }
 
@@ -116,16 +116,16 @@ impl Sessions {
     /// All of them, oldest first.
     pub fn views(&self) -> Vec<SessionView> {
         let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
-        let mut views: Vec<_> = by_id.iter().map(|(id, session)| session.view(*id)).collect();
+        let mut views: Vec<_> = by_id.values().map(|session| session.view()).collect();
         views.sort_by_key(|view| (view.opened_at, view.id));
         views
     }
 }
 
 impl Session {
-    fn view(&self, id: SessionId) -> SessionView {
+    fn view(&self) -> SessionView {
         SessionView {
-            id,
+            id: self.id,
             owner: self.options.owner.clone(),
             metadata: self.options.metadata.clone(),
             opened_at: self.opened_at,
