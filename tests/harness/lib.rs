@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -97,7 +98,7 @@ impl Drop for Server {
 /// `lockstead serve`, without settings.
 ///
 /// # Panics
-/// If it was not built.
+/// If it can't be built.
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
@@ -110,29 +111,41 @@ pub fn serve() -> Command {
 /// The `lockstead` program under test.
 ///
 /// # Panics
-/// If it was not built.
+/// If it can't be built.
 pub fn lockstead() -> PathBuf {
-    program("lockstead", "cargo build --package lockstead")
+    program("lockstead")
 }
 
 /// The program that plays a client which a test kills or stops.
 ///
 /// # Panics
-/// If it was not built.
+/// If it can't be built.
 pub fn test_client() -> PathBuf {
-    program("lockstead-test-client", "cargo build --package lockstead-tests")
+    program("lockstead-test-client")
 }
 
-/// A program in the same target folder as the test that runs.
+/// A program of this workspace, as its code is now: `cargo test` itself builds only the programs of packages with
+/// integration tests, and would let a test run against one of yesterday.
 ///
 /// # Panics
-/// If it was not built.
-pub fn program(name: &str, build: &str) -> PathBuf {
+/// If it can't be built.
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(build_programs);
     let test = std::env::current_exe().expect("a test knows where it is");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
-    let program = folder.join(name);
-    assert!(program.exists(), "{} is missing; build it with: {build}", program.display());
-    program
+    folder.join(name)
+}
+
+/// With the flags of `cargo test --workspace`, so that nothing but the programs themselves is built anew.
+fn build_programs() {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be run");
+    assert!(built.success(), "the programs under test can't be built");
 }
 
 /// Sends a signal to a child process.
