@@ -10,15 +10,13 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use lockstead_api::v1::lock_service_server::{LockService, LockServiceServer};
 use lockstead_api::{FILE_DESCRIPTOR_SET, convert, status, v1};
+use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lockstead_core::{HoldId, Renew};
 use tonic::service::Routes;
 use tonic::{Request, Status, Streaming};
 use tonic_health::server::HealthReporter;
 
 use crate::service::{Error, Service};
-
-/// Largest message. The largest that makes sense is a resume that lists every hold a session can have.
-const MESSAGE_MAX_BYTES: usize = 32 << 20;
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
@@ -32,7 +30,7 @@ pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflec
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let locks = LockServiceServer::new(Handlers { service }).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let locks = LockServiceServer::new(Handlers { service }).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     let router = Routes::new(locks)
         .add_service(health_service)
         .add_service(reflection)
@@ -56,6 +54,12 @@ async fn blame_message(mut response: Response) -> Response {
 
 struct Handlers {
     service: Service,
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        error.reason().status(error.to_string())
+    }
 }
 
 #[tonic::async_trait]
