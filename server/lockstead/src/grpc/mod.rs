@@ -75,7 +75,7 @@ impl LockService for Handlers {
         let ask = decode::hold(request.into_inner())?;
         let (scope, name, claim) = (ask.scope, ask.name.clone(), ask.claim);
         let events = match self.service.hold(ask).await? {
-            Ok(stream) => stream.map(move |event| Ok(encode::hold_event(scope, &name, claim, event))).boxed(),
+            Ok(stream) => stream.map(move |event| Ok(encode::hold_event(scope, &name, claim, event)?)).boxed(),
             Err(why) => futures::stream::iter([Ok(encode::hold_refused(why))]).boxed(),
         };
         Ok(tonic::Response::new(events))
@@ -118,5 +118,40 @@ impl LockService for Handlers {
         let resources = page.resources.into_iter().map(|view| convert::resource_to_wire(scope, view)).collect();
         let next_page_token = page.next.map(|name| name.to_string()).unwrap_or_default();
         Ok(tonic::Response::new(v1::ListResponse { resources, next_page_token }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lockstead_api::v1::ErrorReason;
+    use lockstead_api::v1::hold_response::Event;
+    use lockstead_engine::MemoryEngine;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::service::{self, Engines};
+
+    #[tokio::test]
+    async fn a_server_that_shuts_down_tells_hold_streams_the_reason() {
+        let router = Arc::new(service::Router::new(Arc::default()));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(router.clone())));
+        let draining = CancellationToken::new();
+        let handlers = Handlers { service: Service::new(engines, router, Arc::default(), draining.clone()) };
+        let hold = async || {
+            let claim = Some(v1::Claim { name: "x".to_owned(), ..v1::Claim::default() });
+            let wait = Some(v1::Wait { how: Some(v1::wait::How::Forever(true)) });
+            let request = v1::HoldRequest { claim, wait, ..v1::HoldRequest::default() };
+            handlers.hold(Request::new(request)).await.unwrap().into_inner()
+        };
+        let (mut holding, mut waiting) = (hold().await, hold().await);
+        assert!(matches!(holding.next().await.unwrap().unwrap().event, Some(Event::Acquired(_))));
+        assert!(matches!(waiting.next().await.unwrap().unwrap().event, Some(Event::Queued(_))));
+        draining.cancel();
+        let Some(Event::Lost(lost)) = holding.next().await.unwrap().unwrap().event else { panic!("not lost") };
+        assert_eq!(lost.reason(), v1::LossReason::ServerLost);
+        assert_eq!(ErrorReason::of(&waiting.next().await.unwrap().unwrap_err()), ErrorReason::Draining);
+        assert!(holding.next().await.is_none() && waiting.next().await.is_none());
     }
 }
