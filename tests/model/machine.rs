@@ -86,13 +86,12 @@ impl Sut {
         assert_eq!(views.len(), resources.len(), "the resources in use: {views:?} for {expected:?}");
         for (view, resource) in views.iter().zip(&resources) {
             let wall = |millis: u64| WallTime::from_micros(millis * 1000);
-            let until = |until: u64| wall(reference.wall + until - reference.now);
             let holders: Vec<_> = resource
                 .holders
                 .iter()
                 .map(|holder| {
                     let ask = &holder.ask;
-                    (ask.hold, claim(ask.want), wall(holder.since), holder.until().map(until), ask.owner)
+                    (ask.hold, claim(ask.want), wall(holder.since), holder.until().map(wall), ask.owner)
                 })
                 .collect();
             assert_eq!(self.seen_holders(view), holders, "holders of {:?}", resource.thing);
@@ -113,7 +112,7 @@ impl Sut {
         let parties = reference.resources.iter().map(|resource| resource.holders.len() + resource.queue.len());
         assert_eq!((census.resources, census.holds), (reference.resources.len(), parties.sum::<usize>()));
         let holders = reference.resources.iter().flat_map(|resource| &resource.holders);
-        let next = holders.filter_map(|holder| holder.lease).map(|(until, _)| until).min();
+        let next = holders.filter_map(|holder| holder.lease).map(|lease| lease.until).min();
         assert_eq!(self.machine.next_deadline(), next.map(|until| Time::from_micros(until * 1000)), "next deadline");
     }
 
@@ -169,14 +168,8 @@ impl Sut {
 
     fn granted(&mut self, grant: &Grant) -> Answer {
         self.check_token(grant);
-        let (entries, until) = (grant.entries as usize, self.until(grant));
+        let (entries, until) = (grant.entries as usize, until(grant));
         Answer::Granted { hold: self.things[&grant.hold].0, entries, until }
-    }
-
-    /// When a grant ends, on the reference's clock.
-    fn until(&self, grant: &Grant) -> Option<u64> {
-        let left = grant.lease?.expires_at.as_micros() - self.now.wall.as_micros();
-        Some((self.now.time.as_micros() + left) / 1000)
     }
 
     /// Strictly greater than at every earlier grant of the name; the same for a hold that is told again.
@@ -197,7 +190,7 @@ impl Sut {
                 self.check_token(grant);
                 let (hold, thing) = self.things[&grant.hold];
                 let to = to.map(|(session, request)| (session_number(session), request));
-                let (entries, until) = (grant.entries as usize, self.until(grant));
+                let (entries, until) = (grant.entries as usize, until(grant));
                 Note { thing, what: News::Granted { to, hold, entries, until } }
             }
             Event::Ended { to, hold, resource, reason } => {
@@ -207,6 +200,11 @@ impl Sut {
             }
         }
     }
+}
+
+/// When a grant ends, by the wall clock.
+fn until(grant: &Grant) -> Option<u64> {
+    Some(grant.lease?.expires_at.as_micros() / 1000)
 }
 
 fn acquire(ask: &Ask) -> Acquire {

@@ -42,10 +42,21 @@ pub(crate) struct Holder {
     pub(crate) ask: Ask,
     /// The session's numbers for it.
     pub(crate) entries: Vec<u64>,
-    /// When it ends by itself, and how long it was to last.
-    pub(crate) lease: Option<(u64, u64)>,
+    /// Its end, unless it hangs on a session.
+    pub(crate) lease: Option<Lease>,
     /// By the wall clock.
     pub(crate) since: u64,
+}
+
+/// How a lease ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    /// When.
+    pub(crate) until: u64,
+    /// The same by the wall clock, as it was foretold.
+    pub(crate) wall: u64,
+    /// How long it was to last.
+    pub(crate) ttl: u64,
 }
 
 /// One that waits.
@@ -69,7 +80,7 @@ pub(crate) enum Answer {
     /// Nothing to say.
     #[default]
     Nothing,
-    /// Holds, for so many entries, until then if it is a lease.
+    /// Holds, for so many entries, until then by the wall clock if it is a lease.
     Granted { hold: u32, entries: usize, until: Option<u64> },
     /// Waits.
     Queued { hold: u32, position: usize },

@@ -1,7 +1,7 @@
 //! The rules once more, in the most obvious way: lists that are searched from front to back, no indexes, no sharing of
 //! code with the machine. Where the two differ, one of them is wrong.
 
-use crate::reference::{Answer, Grave, Holder, News, Note, Reference, Resource, Waiter};
+use crate::reference::{Answer, Grave, Holder, Lease, News, Note, Reference, Resource, Waiter};
 use crate::steps::{Action, Ask, Step, Thing, Want, Who};
 
 impl Ask {
@@ -61,9 +61,9 @@ impl Holder {
         Answer::Granted { hold: self.ask.hold, entries: self.entries.len().max(1), until: self.until() }
     }
 
-    /// When it ends by itself.
+    /// When it ends by itself, by the wall clock.
     pub(crate) fn until(&self) -> Option<u64> {
-        self.lease.map(|(until, _)| until)
+        self.lease.map(|lease| lease.wall)
     }
 
     fn news(&self, to: Option<(u8, u64)>) -> Note {
@@ -114,7 +114,8 @@ impl Reference {
     fn expire(&mut self) {
         loop {
             let leases = self.resources.iter().flat_map(|resource| &resource.holders);
-            let due = leases.filter_map(|holder| Some((holder.until()?, holder.ask))).filter(|(at, _)| *at <= self.now);
+            let due =
+                leases.filter_map(|holder| Some((holder.lease?.until, holder.ask))).filter(|(at, _)| *at <= self.now);
             let Some((_, ask)) = due.min_by_key(|(at, ask)| (*at, ask.hold)) else { return };
             self.notes.push(Note { thing: ask.thing, what: News::Ended { to: None, hold: ask.hold, how: "Expired" } });
             self.end_all(&[ask.hold], "Expired");
@@ -234,12 +235,12 @@ impl Reference {
     }
 
     fn renew(&mut self, hold: u32, thing: Thing, ttl: Option<u64>) -> Answer {
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall);
         if let Some(resource) = self.resource(thing) {
             if let Some(holder) = resource.holder(hold) {
-                let Some((_, old)) = holder.lease else { return Answer::Refused("NotALease") };
-                let ttl = ttl.unwrap_or(old);
-                holder.lease = Some((now + ttl, ttl));
+                let Some(old) = holder.lease else { return Answer::Refused("NotALease") };
+                let ttl = ttl.unwrap_or(old.ttl);
+                holder.lease = Some(lease_of(ttl, now, wall));
                 return holder.granted();
             }
             if resource.queue.iter().any(|waiter| waiter.ask.hold == hold) {
@@ -364,6 +365,10 @@ impl Reference {
 
 fn hold_now(ask: Ask, now: u64, wall: u64) -> Holder {
     let entries = ask.number().map(|(_, request)| request).into_iter().collect();
-    let lease = if let Who::Lease { ttl, .. } = ask.who { Some((now + ttl, ttl)) } else { None };
+    let lease = if let Who::Lease { ttl, .. } = ask.who { Some(lease_of(ttl, now, wall)) } else { None };
     Holder { ask, entries, lease, since: wall }
+}
+
+fn lease_of(ttl: u64, now: u64, wall: u64) -> Lease {
+    Lease { until: now + ttl, wall: wall + ttl, ttl }
 }

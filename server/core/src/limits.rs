@@ -62,5 +62,16 @@ pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most resources on a page of a list.
 pub const PAGE_SIZE_MAX: usize = 1_000;
 
+/// Largest body of an HTTP request.
+pub const HTTP_BODY_MAX_BYTES: usize = 64 << 10;
+/// Largest gRPC message. The largest that makes sense is a resume that lists every hold of a full session; this has room
+/// for that with names of about a hundred bytes.
+pub const GRPC_MESSAGE_MAX_BYTES: usize = 32 << 20;
+/// Most calls in progress on one HTTP/2 connection.
+pub const HTTP2_STREAMS_MAX: u32 = 10_000;
+/// Most replies of a session that the transport has not written yet. While there are more, the client reads too slowly,
+/// and is not read either.
+pub const REPLIES_IN_FLIGHT_MAX: usize = 256;
+
 /// Fencing tokens stay below this, so that every language can hold them: 2^53.
 pub const TOKEN_END: u64 = 1 << 53;

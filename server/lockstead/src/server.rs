@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use lockstead_core::limits::HTTP2_STREAMS_MAX;
 use lockstead_engine::MemoryEngine;
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
@@ -28,8 +29,6 @@ const HTTP1_HEADERS_MAX_BYTES: usize = 64 << 10;
 /// An HTTP/2 connection is asked for a sign of life this often; one that gives none is dropped.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
 const HTTP2_PING_ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Calls in progress on one HTTP/2 connection.
-const HTTP2_STREAMS_MAX: u32 = 10_000;
 /// Flow control windows: large enough that a session's stream is not held up by it.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
@@ -54,7 +53,7 @@ pub struct Server {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The port can't be had.
-    #[error("can't listen on {address}: {source}")]
+    #[error("can't listen on {address}: {source}; choose another address with --listen")]
     Listen {
         /// Where.
         address: String,

@@ -4,7 +4,7 @@ use lockstead_api::{convert, v1};
 use lockstead_core::{Claim, Name, ResourceKey, Scope};
 
 use crate::service::session::{HeldHold, Reply};
-use crate::service::{HoldEvent, NotAcquired, Outcome, loss_message};
+use crate::service::{Error, HoldEvent, NotAcquired, Outcome, Result, loss_message};
 
 pub(super) fn outcome(scope: Scope, name: &Name, outcome: Outcome) -> v1::AcquireResponse {
     use v1::acquire_response::Outcome as Wire;
@@ -23,7 +23,7 @@ pub(super) fn hold_refused(why: NotAcquired) -> v1::HoldResponse {
     v1::HoldResponse { event: Some(v1::hold_response::Event::NotAcquired(not_acquired(why))) }
 }
 
-pub(super) fn hold_event(scope: Scope, name: &Name, claim: Claim, event: HoldEvent) -> v1::HoldResponse {
+pub(super) fn hold_event(scope: Scope, name: &Name, claim: Claim, event: HoldEvent) -> Result<v1::HoldResponse> {
     use v1::hold_response::Event as Wire;
     let event = match event {
         HoldEvent::Queued(position) => Wire::Queued(v1::Queued { position: convert::saturate(position) }),
@@ -35,8 +35,9 @@ pub(super) fn hold_event(scope: Scope, name: &Name, claim: Claim, event: HoldEve
             Wire::Lost(hold_lost(&HeldHold { hold, scope, resource }, reason))
         }
         HoldEvent::Released => Wire::Released(v1::HoldReleased {}),
+        HoldEvent::Draining => return Err(Error::Draining),
     };
-    v1::HoldResponse { event: Some(event) }
+    Ok(v1::HoldResponse { event: Some(event) })
 }
 
 fn hold_lost(held: &HeldHold, reason: v1::LossReason) -> v1::HoldLost {

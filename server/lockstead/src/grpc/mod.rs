@@ -10,15 +10,13 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use lockstead_api::v1::lock_service_server::{LockService, LockServiceServer};
 use lockstead_api::{FILE_DESCRIPTOR_SET, convert, status, v1};
+use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lockstead_core::{HoldId, Renew};
 use tonic::service::Routes;
 use tonic::{Request, Status, Streaming};
 use tonic_health::server::HealthReporter;
 
 use crate::service::{Error, Service};
-
-/// Largest message. The largest that makes sense is a resume that lists every hold a session can have.
-const MESSAGE_MAX_BYTES: usize = 32 << 20;
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
@@ -32,7 +30,7 @@ pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflec
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let locks = LockServiceServer::new(Handlers { service }).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let locks = LockServiceServer::new(Handlers { service }).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES);
     let router = Routes::new(locks)
         .add_service(health_service)
         .add_service(reflection)
@@ -58,6 +56,12 @@ struct Handlers {
     service: Service,
 }
 
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        error.reason().status(error.to_string())
+    }
+}
+
 #[tonic::async_trait]
 impl LockService for Handlers {
     type SessionStream = BoxStream<'static, Result<v1::SessionResponse, Status>>;
@@ -71,7 +75,7 @@ impl LockService for Handlers {
         let ask = decode::hold(request.into_inner())?;
         let (scope, name, claim) = (ask.scope, ask.name.clone(), ask.claim);
         let events = match self.service.hold(ask).await? {
-            Ok(stream) => stream.map(move |event| Ok(encode::hold_event(scope, &name, claim, event))).boxed(),
+            Ok(stream) => stream.map(move |event| Ok(encode::hold_event(scope, &name, claim, event)?)).boxed(),
             Err(why) => futures::stream::iter([Ok(encode::hold_refused(why))]).boxed(),
         };
         Ok(tonic::Response::new(events))
@@ -114,5 +118,40 @@ impl LockService for Handlers {
         let resources = page.resources.into_iter().map(|view| convert::resource_to_wire(scope, view)).collect();
         let next_page_token = page.next.map(|name| name.to_string()).unwrap_or_default();
         Ok(tonic::Response::new(v1::ListResponse { resources, next_page_token }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lockstead_api::v1::ErrorReason;
+    use lockstead_api::v1::hold_response::Event;
+    use lockstead_engine::MemoryEngine;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::service::{self, Engines};
+
+    #[tokio::test]
+    async fn a_server_that_shuts_down_tells_hold_streams_the_reason() {
+        let router = Arc::new(service::Router::new(Arc::default()));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(router.clone())));
+        let draining = CancellationToken::new();
+        let handlers = Handlers { service: Service::new(engines, router, Arc::default(), draining.clone()) };
+        let hold = async || {
+            let claim = Some(v1::Claim { name: "x".to_owned(), ..v1::Claim::default() });
+            let wait = Some(v1::Wait { how: Some(v1::wait::How::Forever(true)) });
+            let request = v1::HoldRequest { claim, wait, ..v1::HoldRequest::default() };
+            handlers.hold(Request::new(request)).await.unwrap().into_inner()
+        };
+        let (mut holding, mut waiting) = (hold().await, hold().await);
+        assert!(matches!(holding.next().await.unwrap().unwrap().event, Some(Event::Acquired(_))));
+        assert!(matches!(waiting.next().await.unwrap().unwrap().event, Some(Event::Queued(_))));
+        draining.cancel();
+        let Some(Event::Lost(lost)) = holding.next().await.unwrap().unwrap().event else { panic!("not lost") };
+        assert_eq!(lost.reason(), v1::LossReason::ServerLost);
+        assert_eq!(ErrorReason::of(&waiting.next().await.unwrap().unwrap_err()), ErrorReason::Draining);
+        assert!(holding.next().await.is_none() && waiting.next().await.is_none());
     }
 }

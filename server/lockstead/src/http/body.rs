@@ -6,13 +6,11 @@ use axum::extract::{FromRequest, Request};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use lockstead_api::v1::ErrorReason;
+use lockstead_core::limits::HTTP_BODY_MAX_BYTES;
 use serde::de::DeserializeOwned;
 
 use super::json;
 use super::problem::{Problem, Result};
-
-/// Largest body of a request.
-pub(super) const BODY_MAX_BYTES: usize = 64 << 10;
 
 /// The body of a request as a `T`. An empty one, or `null`, is `T`'s default.
 pub(super) struct Content<T>(pub(super) T);
@@ -30,16 +28,16 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Content<T> {
 }
 
 async fn read(request: Request) -> Result<Bytes> {
-    let too_large = || Problem::too_large(format!("the body is too large; it can have {BODY_MAX_BYTES} bytes"));
+    let too_large = || Problem::too_large(format!("the body is too large; it can have {HTTP_BODY_MAX_BYTES} bytes"));
     let mut body = request.into_body();
-    if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
+    if body.size_hint().lower() > HTTP_BODY_MAX_BYTES as u64 {
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let broken = |error| Problem::new(ErrorReason::InvalidBody, format!("the body can't be read: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        if bytes.len() + data.len() > BODY_MAX_BYTES {
+        if bytes.len() + data.len() > HTTP_BODY_MAX_BYTES {
             return Err(too_large());
         }
         bytes.extend_from_slice(&data);

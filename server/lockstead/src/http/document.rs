@@ -16,8 +16,9 @@ use super::{api, docs};
             RFC 3339, fencing tokens are numbers below 2^53. A slash in a name is percent-encoded: `jobs%2Fnightly`.\n\n\
             Errors are problem documents (RFC 9457) with a `reason` that a program can match. What is wrong with a known \
             field or parameter, be it its type or its value, has that field's own reason; an unknown or doubled one, and \
-            anything that is not JSON, is `INVALID_BODY`. `null` is read as absent. Every path can also answer 404 \
-            `ROUTE_NOT_FOUND` and 405 `METHOD_NOT_ALLOWED`. After a 4xx nothing was changed. Every GET has its HEAD.",
+            anything that is not JSON, is `INVALID_BODY`. `null` is read as absent. A path that is not here is 404 \
+            `ROUTE_NOT_FOUND`, a method that its path does not have is 405 `METHOD_NOT_ALLOWED`. After a 4xx nothing was \
+            changed. Every GET has its HEAD.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::answer::{Hold, Holder};
 use super::json;
 use super::problem::not_acquired;
-use crate::service::{HoldEvent, HoldStream, loss_message};
+use crate::service::{Error, HoldEvent, HoldStream, loss_message};
 
 /// What happens to a hold. After `not_acquired`, `lost` and `released` the stream ends.
 #[derive(Serialize, ToSchema)]
@@ -105,7 +105,11 @@ impl WireEvent {
             HoldEvent::NotAcquired(why) => {
                 let (reason, message) = not_acquired(why.reason);
                 let holders = why.holders.into_iter().map(Holder::from).collect();
-                Self::NotAcquired { reason: reason.as_word(), message, holders }
+                Self::NotAcquired { reason: reason.as_word(), message: message.to_owned(), holders }
+            }
+            HoldEvent::Draining => {
+                let (reason, message) = (Error::Draining.reason().as_word(), Error::Draining.to_string());
+                Self::NotAcquired { reason, message, holders: Vec::new() }
             }
         }
     }

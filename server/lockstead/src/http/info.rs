@@ -8,7 +8,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::time;
-use super::body::BODY_MAX_BYTES;
 use super::value::Scope;
 use crate::service::Engines;
 
@@ -127,7 +126,7 @@ impl Limits {
             metadata_max_entries: limits::METADATA_MAX_ENTRIES,
             metadata_key_max_bytes: limits::METADATA_KEY_MAX_BYTES,
             metadata_value_max_bytes: limits::METADATA_VALUE_MAX_BYTES,
-            body_max_bytes: BODY_MAX_BYTES,
+            body_max_bytes: limits::HTTP_BODY_MAX_BYTES,
             semaphore_limit_max: limits::SEMAPHORE_LIMIT_MAX,
             ttl_min: duration::format(limits::TTL_MIN),
             ttl_max: duration::format(limits::TTL_MAX),

@@ -108,16 +108,15 @@ impl From<NotAcquired> for Problem {
 }
 
 /// Why an acquire got nothing, as a reason and in a sentence.
-pub(super) fn not_acquired(reason: Reason) -> (ErrorReason, String) {
+pub(super) fn not_acquired(reason: Reason) -> (ErrorReason, &'static str) {
     let word = match reason {
         Reason::Held => ErrorReason::LockHeld,
         Reason::WaitTimeout => ErrorReason::WaitTimeout,
         Reason::Deadlock => ErrorReason::Deadlock,
-        // Nobody but a server that shuts down cancels what came by HTTP: a caller who goes away hears no answer.
-        Reason::Cancelled => return (ErrorReason::Draining, Error::Draining.to_string()),
-        Reason::Unspecified => ErrorReason::Internal,
+        // Only sessions cancel: a caller of HTTP goes away, and hears no answer.
+        Reason::Cancelled | Reason::Unspecified => ErrorReason::Internal,
     };
-    (word, not_acquired_message(reason).to_owned())
+    (word, not_acquired_message(reason))
 }
 
 impl IntoResponse for Problem {

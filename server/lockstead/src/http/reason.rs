@@ -69,7 +69,7 @@ pub(super) const fn title(reason: ErrorReason) -> &'static str {
         R::InvalidOwner => "Not a text of up to 255 bytes without control characters",
         R::InvalidMetadata => "Not a small map of short texts",
         R::InvalidRequestId => "Not a text of 1 to 128 bytes",
-        R::InvalidHoldId => "Not the hold id of a lease",
+        R::InvalidHoldId => "Not a hold id, or not that of a lease to renew",
         R::InvalidOwnerKey => "Not an owner key of 1 to 128 bytes",
         R::InvalidSessionTimeout => "Not a duration from 1s to 5m",
         R::InvalidPageToken => "Not a page token",

@@ -8,6 +8,7 @@ use lockstead_api::v1::ErrorReason::{
     InvalidScope, InvalidTtl, InvalidWait, LimitMismatch, LockHeld, NotHolder, QuotaExceeded, RequestIdReused,
     WaitTimeout,
 };
+use lockstead_core::limits::HTTP_BODY_MAX_BYTES;
 use serde_json::json;
 use utoipa::IntoResponses;
 use utoipa::openapi::header::HeaderBuilder;
@@ -17,16 +18,17 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use super::problem::PROBLEM_JSON;
 use super::reason;
 
-/// Declares the refusals of a call, as a type that `responses(…)` takes. `with body` adds the one for a large body.
+/// Declares the refusals of a call, as a type that `responses(…)` takes. Those of a call `with_body` have one more, for a
+/// body that is too large.
 macro_rules! refusals {
-    ($($call:ident: [$($reason:ident),* $(,)?] $(with $body:ident)?;)*) => {$(
+    ($($call:ident: [$($reason:ident),* $(,)?] $($with_body:ident)?;)*) => {$(
         pub(super) struct $call;
 
         impl IntoResponses for $call {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
                 #[allow(unused_mut, reason = "only calls with a body add to it")]
                 let mut responses = by_status(&[$($reason,)* Internal]);
-                $(responses.extend(too_large(stringify!($body)));)?
+                $(responses.extend($with_body());)?
                 responses
             }
         }
@@ -38,26 +40,26 @@ refusals! {
         LockHeld, WaitTimeout, Deadlock, InvalidName, InvalidMode, InvalidWait, InvalidTtl, InvalidScope, InvalidOwner,
         InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused, NotHolder, QuotaExceeded, Draining,
         BackendUnavailable,
-    ] with body;
+    ] with_body;
     AcquireSemaphore: [
         LockHeld, WaitTimeout, Deadlock, LimitMismatch, InvalidName, InvalidPermits, InvalidLimit, InvalidWait,
         InvalidTtl, InvalidScope, InvalidOwner, InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused,
         NotHolder, QuotaExceeded, Draining, BackendUnavailable,
-    ] with body;
+    ] with_body;
     HoldLock: [
         LockHeld, InvalidName, InvalidMode, InvalidWait, InvalidScope, InvalidOwner, InvalidMetadata, InvalidBody,
         QuotaExceeded, Draining, BackendUnavailable,
-    ] with body;
+    ] with_body;
     HoldSemaphore: [
         LockHeld, LimitMismatch, InvalidName, InvalidPermits, InvalidLimit, InvalidWait, InvalidScope, InvalidOwner,
         InvalidMetadata, InvalidBody, QuotaExceeded, Draining, BackendUnavailable,
-    ] with body;
+    ] with_body;
     Renew: [
         NotHolder, HoldNotFound, InvalidName, InvalidHoldId, InvalidTtl, InvalidScope, InvalidBody, BackendUnavailable,
-    ] with body;
+    ] with_body;
     Release: [
         NotHolder, HoldNotFound, InvalidName, InvalidHoldId, InvalidScope, InvalidBody, BackendUnavailable,
-    ] with body;
+    ] with_body;
     Get: [InvalidName, InvalidScope, InvalidBody, BackendUnavailable];
     List: [InvalidScope, InvalidPageToken, InvalidBody, BackendUnavailable];
     Ready: [InvalidBody, Draining];
@@ -81,8 +83,9 @@ fn response(status: u16, reasons: &[ErrorReason]) -> RefOr<Response> {
     }
 }
 
-fn too_large(_body: &str) -> BTreeMap<String, RefOr<Response>> {
-    let response = problem(format!("`{}`: The body has more than 64 KiB.", InvalidBody.as_word()));
+fn with_body() -> BTreeMap<String, RefOr<Response>> {
+    let response =
+        problem(format!("`{}`: The body has more than {} KiB.", InvalidBody.as_word(), HTTP_BODY_MAX_BYTES >> 10));
     BTreeMap::from([("413".to_owned(), response.build().into())])
 }
 

@@ -95,9 +95,9 @@ async fn release(
 
 /// Hold permits of a semaphore while reading the answer
 ///
-/// The answer is a stream of events, and while it is open the permits are held. When it ends, however it ends, the hold ends:
-/// `curl -N` is a holder, and Ctrl-C releases. Parameters go into the query or the body (`metadata` into the body only);
-/// giving one in both is an error. What is refused at once is a problem and not a stream.
+/// The answer is a stream of events, and while it is open the permits are held. When it ends, however it ends, the hold
+/// ends: `curl -N` is a holder, and Ctrl-C releases. Parameters go into the query or the body (`metadata` into the body
+/// only); giving one in both is an error. What is refused at once is a problem and not a stream.
 ///
 /// Server-Sent Events, unless `Accept` names `application/x-ndjson`: then one JSON object a line. The event's name is also
 /// in the member `event` of its data.

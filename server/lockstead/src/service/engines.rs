@@ -30,7 +30,7 @@ impl Engines {
         }
     }
 
-    /// The engine in which a hold lives. An id that no engine made is unknown to whichever is asked.
+    /// The engine in which a hold lives.
     pub fn of_hold(&self, hold: HoldId) -> Result<&Arc<dyn Engine>> {
         self.of(self.scope_of_hold(hold))
     }

@@ -77,9 +77,3 @@ impl From<EngineError> for Error {
         }
     }
 }
-
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        error.reason().status(error.to_string())
-    }
-}

@@ -28,7 +28,7 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
 /// The only acquire of the session behind a hold stream.
 const REQUEST: u64 = 1;
 
-/// What happens to a hold. The stream ends after `NotAcquired`, `Lost` and `Released`.
+/// What happens to a hold. The stream ends after `NotAcquired`, `Lost`, `Released` and `Draining`.
 #[derive(Clone, Debug)]
 pub enum HoldEvent {
     /// It stands in the queue; 1 is next.
@@ -43,6 +43,8 @@ pub enum HoldEvent {
     Lost(HoldId, LossReason),
     /// The hold was released with its hold id.
     Released,
+    /// The server shuts down, and nothing had been granted.
+    Draining,
 }
 
 /// The life of one hold. Dropping it ends the hold at once.
@@ -153,7 +155,7 @@ impl Holding {
     fn on_drain(&mut self) -> HoldEvent {
         match self.state {
             State::Held(hold) => self.end_with(HoldEvent::Lost(hold, LossReason::ServerLost)),
-            _ => self.end_with(HoldEvent::NotAcquired(NotAcquired { reason: Reason::Cancelled, holders: Vec::new() })),
+            _ => self.end_with(HoldEvent::Draining),
         }
     }
 
@@ -187,7 +189,7 @@ impl Holding {
             HoldEvent::NotAcquired(not_acquired) => self.service.metrics.not_acquired(not_acquired.reason),
             HoldEvent::Lost(_, reason) => self.service.metrics.lost(*reason),
             // The release itself was counted where it was asked for.
-            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Released => {}
+            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Released | HoldEvent::Draining => {}
         }
     }
 }

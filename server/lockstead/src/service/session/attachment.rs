@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use lockstead_core::limits::REPLIES_IN_FLIGHT_MAX;
 use tokio::sync::mpsc;
 
 use super::message::{Message, Reply};
 use crate::service::error::Error;
-
-/// Replies on their way to the transport. With more than this the client reads too slowly, and is not read either.
-const REPLIES_IN_FLIGHT: usize = 256;
 
 /// What the client says. `None`, or an error, means that nothing more will come: the stream broke.
 pub type Inbound = BoxStream<'static, Result<Message, Error>>;
@@ -23,7 +21,7 @@ pub type Outbound = mpsc::Sender<OutboundItem>;
 
 /// A channel for one attachment's replies.
 pub fn attachment_channel() -> (Outbound, mpsc::Receiver<OutboundItem>) {
-    mpsc::channel(REPLIES_IN_FLIGHT)
+    mpsc::channel(REPLIES_IN_FLIGHT_MAX)
 }
 
 /// Both directions of a stream, with back-pressure: what the client does not read piles up here and not in the channel,

@@ -86,8 +86,7 @@ impl Actor {
 
     fn on_release(&mut self, request: u64, hold: HoldId) {
         let release = Release { hold, by: Releaser::Session(self.session.id) };
-        let engines = &self.service.engines;
-        match engines.of(engines.scope_of_hold(hold)) {
+        match self.service.engines.of_hold(hold) {
             Ok(engine) => {
                 let answer = engine.release(release);
                 self.track(answer, move |result| Done::Release(request, result));
