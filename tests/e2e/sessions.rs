@@ -89,6 +89,27 @@ async fn a_grant_whose_news_was_lost_is_found_by_repeating_the_acquire() {
 }
 
 #[tokio::test]
+async fn a_grant_between_a_resume_and_the_repeated_acquire_is_told_once() {
+    let server = Server::start();
+    let client = Client::connect(&server.url).await.unwrap();
+    let other = client.lock("once").acquire().await.unwrap();
+    let (mut session, opened) = RawSession::open(&server.url, keep(LONG)).await;
+    session.acquire(1, "once", true);
+    assert!(matches!(session.hear().await, Hear::Queued(_)));
+    drop(session);
+
+    let wish = v1::ResumeSession { pending_request_ids: vec![1], ..resume(&opened, 1) };
+    let mut session = RawSession::begin(&server.url, Say::Resume(wish)).await;
+    assert!(matches!(session.hear().await, Hear::Resumed(_)));
+    other.release().await.unwrap();
+    session.acquire(1, "once", true);
+    session.hear_acquired(1).await;
+    session.say(Say::Ping(v1::Ping { sequence: 7 }));
+    let next = session.hear().await;
+    assert!(matches!(next, Hear::Pong(v1::Pong { sequence: 7, .. })), "{next:?}");
+}
+
+#[tokio::test]
 async fn of_two_attaches_the_higher_attempt_wins() {
     let server = Server::start();
     let (mut first, opened) = RawSession::open(&server.url, keep(LONG)).await;
