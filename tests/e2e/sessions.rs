@@ -110,6 +110,21 @@ async fn a_grant_between_a_resume_and_the_repeated_acquire_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_resume_lists_no_more_than_a_session_can_have() {
+    const MANY: usize = lockstead_core::limits::HOLDS_PER_SESSION_MAX + 1;
+    let server = Server::start();
+    let (_session, opened) = RawSession::open(&server.url, keep(LONG)).await;
+    let resource = held("x", &v1::SessionAcquired::default()).resource;
+    let hold = v1::HeldHold { hold_id: "0".repeat(32), resource, ..v1::HeldHold::default() };
+    let acquires = v1::ResumeSession { pending_request_ids: (0..MANY as u64).collect(), ..resume(&opened, 1) };
+    let holds = v1::ResumeSession { holds: vec![hold; MANY], ..resume(&opened, 1) };
+    for wish in [acquires, holds] {
+        let mut session = RawSession::begin(&server.url, Say::Resume(wish)).await;
+        assert_eq!(ErrorReason::of(&session.end().await.unwrap()), ErrorReason::InvalidSession);
+    }
+}
+
+#[tokio::test]
 async fn of_two_attaches_the_higher_attempt_wins() {
     let server = Server::start();
     let (mut first, opened) = RawSession::open(&server.url, keep(LONG)).await;

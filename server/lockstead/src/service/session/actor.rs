@@ -1,5 +1,6 @@
 //! The life of a session.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -248,7 +249,7 @@ impl Actor {
                 holds: resume.holds.iter().filter_map(ours).collect(),
                 pending: resume.pending.clone(),
             };
-            let gone = engine.resume_session(command).await?;
+            let gone: HashSet<_> = engine.resume_session(command).await?.into_iter().collect();
             lost.extend(resume.holds.iter().map(|(held, _)| held).filter(|held| gone.contains(&held.hold)).cloned());
         }
         Ok(lost)
