@@ -89,6 +89,42 @@ async fn a_grant_whose_news_was_lost_is_found_by_repeating_the_acquire() {
 }
 
 #[tokio::test]
+async fn a_grant_between_a_resume_and_the_repeated_acquire_is_told_once() {
+    let server = Server::start();
+    let client = Client::connect(&server.url).await.unwrap();
+    let other = client.lock("once").acquire().await.unwrap();
+    let (mut session, opened) = RawSession::open(&server.url, keep(LONG)).await;
+    session.acquire(1, "once", true);
+    assert!(matches!(session.hear().await, Hear::Queued(_)));
+    drop(session);
+
+    let wish = v1::ResumeSession { pending_request_ids: vec![1], ..resume(&opened, 1) };
+    let mut session = RawSession::begin(&server.url, Say::Resume(wish)).await;
+    assert!(matches!(session.hear().await, Hear::Resumed(_)));
+    other.release().await.unwrap();
+    session.acquire(1, "once", true);
+    session.hear_acquired(1).await;
+    session.say(Say::Ping(v1::Ping { sequence: 7 }));
+    let next = session.hear().await;
+    assert!(matches!(next, Hear::Pong(v1::Pong { sequence: 7, .. })), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_resume_lists_no_more_than_a_session_can_have() {
+    const MANY: usize = lockstead_core::limits::HOLDS_PER_SESSION_MAX + 1;
+    let server = Server::start();
+    let (_session, opened) = RawSession::open(&server.url, keep(LONG)).await;
+    let resource = held("x", &v1::SessionAcquired::default()).resource;
+    let hold = v1::HeldHold { hold_id: "0".repeat(32), resource, ..v1::HeldHold::default() };
+    let acquires = v1::ResumeSession { pending_request_ids: (0..MANY as u64).collect(), ..resume(&opened, 1) };
+    let holds = v1::ResumeSession { holds: vec![hold; MANY], ..resume(&opened, 1) };
+    for wish in [acquires, holds] {
+        let mut session = RawSession::begin(&server.url, Say::Resume(wish)).await;
+        assert_eq!(ErrorReason::of(&session.end().await.unwrap()), ErrorReason::InvalidSession);
+    }
+}
+
+#[tokio::test]
 async fn of_two_attaches_the_higher_attempt_wins() {
     let server = Server::start();
     let (mut first, opened) = RawSession::open(&server.url, keep(LONG)).await;

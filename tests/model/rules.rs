@@ -254,7 +254,7 @@ impl Reference {
         let own = |holder: &&mut Holder| holder.ask.session() == Some(session);
         match self.resources.iter_mut().find_map(|resource| resource.holder(hold).filter(own)) {
             Some(holder) if holder.entries.len() > 1 => {
-                holder.entries.pop();
+                holder.entries.remove(0);
                 Answer::Released(holder.entries.len())
             }
             Some(_) => {

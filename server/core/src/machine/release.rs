@@ -55,11 +55,10 @@ impl Machine {
         };
         let HoldState::Held { entries, .. } = &mut hold.state else { return Err(Refusal::HoldNotFound) };
         if entries.len() > 1 {
-            let entry = entries.pop();
+            // The oldest: its acquire was answered long ago, while the newest may yet be cancelled.
+            let entry = entries.remove(0);
             let left = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            if let Some(entry) = entry {
-                self.unlink_request(by, entry);
-            }
+            self.unlink_request(by, entry);
             return Ok(Released { entries: left });
         }
         self.end(now, id, EndReason::Released);

@@ -1,6 +1,7 @@
 //! Requests from the wire, checked.
 
 use lockstead_api::{convert, v1};
+use lockstead_core::limits::HOLDS_PER_SESSION_MAX;
 use lockstead_core::{HoldId, Invalid, List, Metadata, Name, Owner, OwnerKey, RequestId, Scope, SessionId, bounds};
 
 use crate::service::session::{HeldHold, Message, OnDisconnect, Resume, Secret, SessionAsk, SessionOptions};
@@ -69,6 +70,9 @@ fn open_session(wire: v1::OpenSession) -> std::result::Result<SessionOptions, In
 }
 
 fn resume_session(wire: v1::ResumeSession) -> Result<Resume> {
+    if wire.holds.len().max(wire.pending_request_ids.len()) > HOLDS_PER_SESSION_MAX {
+        return Err(Error::BadSession("a resume lists more than the 200000 holds and acquires that a session can have"));
+    }
     let session = SessionId::parse(&wire.session_id).ok_or(Error::SessionNotFound)?;
     let resume_secret = Secret::parse(&wire.resume_secret).ok_or(Error::SessionNotFound)?;
     let holds = wire.holds.into_iter().map(|held| {

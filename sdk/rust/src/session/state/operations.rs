@@ -111,6 +111,10 @@ impl Operations {
         let request_id = acquired.request_id;
         let id = HoldId::parse(&acquired.hold_id).map_err(|invalid| invalid.message)?;
         let Some(acquire) = self.acquires.get(&request_id) else {
+            if self.holds.contains_key(&id) {
+                // Told twice: it has its guard, whose hold a cancel would give away.
+                return Ok(());
+            }
             // Nobody asked for this, or nobody does any more.
             messages.push(say(ToServer::Cancel(v1::SessionCancel { request_id })));
             return Ok(());

@@ -45,6 +45,17 @@ fn a_bearer_ends_a_sessions_hold_with_all_entries_and_the_session_is_told() {
 }
 
 #[test]
+fn of_entries_the_oldest_is_released_so_that_the_newest_can_be_cancelled() {
+    run("
+        A: exclusive x s1#1/k     -> granted A
+        B: exclusive x s1#2/k     -> granted A x2
+        C: exclusive x s2#1       -> queued C at 1
+        release A by s1           -> 1 left
+        cancel s1#2 back          -> GivenBack; s2#1 gets C
+    ");
+}
+
+#[test]
 fn who_is_over_is_told_how_and_who_was_never_there_is_not_found() {
     run("
         A: exclusive x s1#1       -> granted A

@@ -228,7 +228,9 @@ impl Actor {
 
     /// Makes the engines agree with what the client says it has, and returns what it has no more.
     async fn reconcile(&mut self, resume: &Resume) -> Result<Vec<HeldHold>> {
-        self.pending.retain(&resume.pending);
+        // Those that stay in their queues are pending again when they are repeated. What happens to them before that is
+        // the answer to the repetition, and is not told twice.
+        self.pending.clear();
         let mut lost = Vec::new();
         for (scope, engine) in self.service.engines.iter() {
             let here = |held: &HeldHold| self.service.engines.scope_of_hold(held.hold) == scope;

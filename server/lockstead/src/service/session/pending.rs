@@ -1,6 +1,6 @@
 //! The acquires of a session that wait, and until when.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use lockstead_core::{Scope, Time};
 
@@ -48,12 +48,9 @@ impl Pending {
         self.by_request.get(&request).map(|waiting| (request, waiting.scope))
     }
 
-    pub(super) fn retain(&mut self, requests: &[u64]) {
-        let kept: HashSet<u64> = requests.iter().copied().collect();
-        let gone: Vec<u64> = self.by_request.keys().filter(|request| !kept.contains(request)).copied().collect();
-        for request in gone {
-            self.remove(request);
-        }
+    pub(super) fn clear(&mut self) {
+        self.by_request.clear();
+        self.deadlines.clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,7 +79,8 @@ mod tests {
         assert_eq!(pending.pop_due(at(10)), Some((2, Scope::Cluster)));
         assert_eq!(pending.pop_due(at(10)), None);
         assert!(pending.remove(2).is_some() && pending.remove(2).is_none());
-        pending.retain(&[3]);
-        assert_eq!((pending.len(), pending.next_deadline()), (1, None));
+        assert_eq!((pending.len(), pending.next_deadline()), (2, Some(at(20))));
+        pending.clear();
+        assert_eq!((pending.len(), pending.next_deadline()), (0, None));
     }
 }

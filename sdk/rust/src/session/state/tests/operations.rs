@@ -61,6 +61,18 @@ fn a_grant_that_nobody_asked_for_is_cancelled() {
 }
 
 #[test]
+fn a_grant_that_is_told_twice_stands() {
+    let mut rig = Rig::open(OnDisconnect::Keep);
+    let (request_id, mut answer) = rig.acquire(Patience::Forever);
+    rig.sent();
+    rig.grant(request_id, 1, 1);
+    let guard = answer.try_recv().unwrap().unwrap();
+    rig.grant(request_id, 1, 1);
+    assert!(rig.sent().is_empty(), "a cancel would give the guard's hold away");
+    assert_eq!(rig.state_of(&guard), HoldState::Held);
+}
+
+#[test]
 fn an_acquire_that_is_cancelled_during_a_resume_is_cancelled_after_it() {
     let mut rig = Rig::open(OnDisconnect::Keep);
     let (request_id, _answer) = rig.acquire(Patience::Forever);
