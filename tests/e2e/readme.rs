@@ -74,8 +74,7 @@ async fn the_rust_program_is_the_example_and_runs() {
     let shown: Vec<_> = blocks_after("<!-- sdk/rust/examples/quickstart.rs -->", "rust").collect();
     assert_eq!(shown, [QUICKSTART], "copy the example into README");
     let server = Server::start();
-    let mut quickstart =
-        Command::new(program("examples/quickstart", "cargo build --package lockstead-client --examples"));
+    let mut quickstart = Command::new(program("examples/quickstart"));
     quickstart.env("LOCKSTEAD_SERVER", &server.url).kill_on_drop(true);
     let ran = output(quickstart).await;
     assert!(ran.status.success(), "{ran:?}");
