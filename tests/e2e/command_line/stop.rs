@@ -15,7 +15,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// A command that ignores SIGTERM, as do its child and grandchild, each of which writes down the time over and over.
 const BEAT: &str = r#"
 trap '' TERM
-beat() { echo $$ ${BASHPID:-}; while :; do date +%s%N >>"$1/$2"; done; }
+beat() { date +%s%N >>"$1/$2"; echo $BASHPID; while :; do date +%s%N >>"$1/$2"; done; }
 ( ( beat "$1" grandchild ) & beat "$1" child ) &
 beat "$1" command
 "#;
