@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockstead_client::Client;
-use lockstead_tests::{Process, Server};
+use lockstead_tests::{PATIENCE, Process, Server};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -15,7 +15,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// A command that ignores SIGTERM, as do its child and grandchild, each of which writes down the time over and over.
 const BEAT: &str = r#"
 trap '' TERM
-beat() { date +%s%N >>"$1/$2"; echo $$ ${BASHPID:-}; while :; do date +%s%N >>"$1/$2"; done; }
+beat() { date +%s%N >>"$1/$2"; echo $BASHPID; while :; do date +%s%N >>"$1/$2"; done; }
 ( ( beat "$1" grandchild ) & beat "$1" child ) &
 beat "$1" command
 "#;
@@ -47,11 +47,21 @@ impl Beating {
         beats.into_iter().max().unwrap()
     }
 
-    fn assert_ended(&self) {
+    async fn until_ended(&self) {
         for pid in &self.pids {
-            assert!(!is_running(pid), "{pid} still runs");
+            until_ended(pid).await;
         }
     }
+}
+
+/// Returns once a process is no more, which a kill does not wait for.
+async fn until_ended(pid: &str) {
+    let ended = async {
+        while is_running(pid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("it was killed");
 }
 
 /// The last whole line of a file, as a time of day.
@@ -83,8 +93,27 @@ async fn killing_run_stops_the_whole_process_group_before_the_next_grant() {
     beating.run.signal(Signal::KILL);
     beating.run.wait().await;
     let granted = granted_at(&client).await;
-    beating.assert_ended();
+    beating.until_ended().await;
     assert!(beating.last_beat() < granted, "last beat {:?}, granted {granted:?}", beating.last_beat());
+}
+
+#[tokio::test]
+async fn what_the_command_leaves_in_the_background_ends_before_the_next_grant() {
+    let server = Server::start();
+    let client = Client::connect(&server.url).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let beats = folder.path().join("left");
+    let script = r#"
+        (trap '' TERM; while :; do date +%s%N >>"$0"; done) >/dev/null &
+        until [ -s "$0" ]; do :; done
+        echo $!"#;
+    let arguments = ["run", "x", "--", "bash", "-c", script, beats.to_str().unwrap()];
+    let mut run = Process::start(command(&server.url, &arguments));
+    let left = run.next_line().await.unwrap();
+    let granted = granted_at(&client).await;
+    assert_eq!(run.wait().await.code(), Some(0));
+    until_ended(&left).await;
+    assert!(last_time(&beats) < granted, "last beat {:?}, granted {granted:?}", last_time(&beats));
 }
 
 #[tokio::test]
@@ -95,7 +124,7 @@ async fn a_stopped_run_has_its_command_killed_before_the_next_grant() {
     let stopped = time_of_day();
     beating.run.signal(Signal::STOP);
     let granted = granted_at(&client).await;
-    beating.assert_ended();
+    beating.until_ended().await;
     let last_beat = beating.last_beat();
     assert!(last_beat < granted, "last beat {last_beat:?}, granted {granted:?}");
     assert!(last_beat > stopped + SESSION_TIMEOUT / 4, "stopped {stopped:?}, last beat {last_beat:?} already");
@@ -108,7 +137,7 @@ async fn a_killed_server_stops_the_command_within_the_session_timeout() {
     let killed = time_of_day();
     server.signal(Signal::KILL);
     assert_eq!(beating.run.wait().await.code(), Some(76));
-    beating.assert_ended();
+    beating.until_ended().await;
     let last_beat = beating.last_beat();
     assert!(last_beat < killed + SESSION_TIMEOUT, "killed {killed:?}, last beat {last_beat:?}");
 }

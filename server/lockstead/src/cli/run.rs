@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lockstead_client::{Client, Guard, OnDisconnect};
 use lockstead_core::{Time, Wait, bounds, duration};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -148,7 +148,19 @@ async fn hold_and_run(args: &RunArgs, guard: &Guard, signals: mpsc::Receiver<Sig
     // Whatever is left of the group, before the lock is released. The watchdog is one of them.
     _ = kill_process_group(group, Signal::KILL);
     watchdog.wait().await;
+    until_gone(group).await;
     code
+}
+
+/// Waits for the processes of a group that was killed to be gone: the kernel takes its time, and a process that is not
+/// this one's child does not tell it of its end. Not for ever, since some wait for a parent who never asks for them.
+async fn until_gone(group: Pid) {
+    const LOOK_EVERY: Duration = Duration::from_millis(1);
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let given_up_at = lockstead_clock::time().saturating_add(PATIENCE);
+    while test_kill_process_group(group).is_ok() && lockstead_clock::time() < given_up_at {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn spawn(command: &[String], guard: &Guard, group: Pid) -> std::io::Result<Child> {
