@@ -52,7 +52,7 @@ impl Service {
             () = lockstead_clock::sleep_until_some(deadline) => {}
         }
         let over = |holders| Outcome::NotAcquired(NotAcquired { reason: Reason::WaitTimeout, holders });
-        if !waiter.is_last() {
+        if !waiter.close_if_last() {
             // Another caller with the same request id waits on.
             return Ok(over(Vec::new()));
         }

@@ -36,10 +36,12 @@ struct Cell {
 #[derive(Debug, Default)]
 struct CellState {
     callers: usize,
+    /// There has been more than one, so that none of them knows what became of what the others asked.
+    shared: bool,
     grant: Option<Grant>,
     /// A caller has taken the grant with it, so the hold has an owner.
     taken: bool,
-    /// The last caller has gone and the acquire is being taken back.
+    /// The last caller has gone, or its wait is over, and the acquire is being taken back.
     closing: bool,
 }
 
@@ -75,6 +77,7 @@ impl Waits {
                 let mut state = lock(&cell.state);
                 if !state.closing {
                     state.callers += 1;
+                    state.shared |= state.callers > 1;
                     return Waiter { waits: self.clone(), cell: cell.clone(), engine: engine.clone(), settled: false };
                 }
             }
@@ -105,7 +108,7 @@ impl Waits {
             return false;
         }
         state.closing = true;
-        if state.taken || settled {
+        if state.taken || (settled && !state.shared) {
             cells.remove(cell);
             cell.changed.notify_waiters();
             return false;
@@ -145,9 +148,12 @@ impl Waiter {
         }
     }
 
-    /// Whether nobody else waits for the same request.
-    pub(super) fn is_last(&self) -> bool {
-        lock(&self.cell.state).callers == 1
+    /// Keeps newcomers out until this caller has its answer, unless others wait for the same request already. Returns
+    /// whether there are none.
+    pub(super) fn close_if_last(&self) -> bool {
+        let mut state = lock(&self.cell.state);
+        state.closing = state.callers == 1;
+        state.closing
     }
 
     /// The caller takes the grant with it.
@@ -156,7 +162,7 @@ impl Waiter {
         self.settled = true;
     }
 
-    /// The caller has its answer, and there is nothing to take back.
+    /// The caller has its answer, and as far as it knows there is nothing to take back.
     pub(super) fn settle(mut self) {
         self.settled = true;
     }
@@ -185,4 +191,89 @@ impl Drop for Waiter {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use lockstead_core::{
+        Acquire, Acquired, Cancelled, Claim, Event, Get, Kind, Metadata, Mode, Name, Owner, Party, ResourceKey,
+    };
+    use lockstead_engine::{Listener, MemoryEngine};
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Listener for Nobody {
+        fn on_events(&self, _: Vec<Event>) {}
+    }
+
+    /// Callers who ask for a lock that somebody holds, all under one request id.
+    struct Callers {
+        waits: Arc<Waits>,
+        engine: Arc<dyn Engine>,
+        request: RequestId,
+    }
+
+    impl Callers {
+        async fn new() -> Self {
+            let engine = Arc::new(MemoryEngine::start(Nobody));
+            let callers = Self { waits: Arc::default(), engine, request: RequestId::parse("same").unwrap() };
+            let held = callers.ask(HoldId::from_bits(1), RequestId::parse("holder").unwrap(), false).await;
+            assert!(matches!(held, Acquired::Granted(_)));
+            callers
+        }
+
+        async fn enter(&self, hold: u128) -> Waiter {
+            self.waits.enter(&self.engine, HoldId::from_bits(hold), Some(&self.request)).await
+        }
+
+        async fn ask(&self, hold: HoldId, request: RequestId, queue: bool) -> Acquired {
+            let party = Party::Lease { ttl: Duration::from_secs(60), request: Some(request) };
+            let (name, claim) = (Name::parse("x").unwrap(), Claim::Lock(Mode::Exclusive));
+            let (owner, metadata) = (Owner::default(), Metadata::default());
+            self.engine.acquire(Acquire { hold, name, claim, party, owner, metadata, queue }).await.unwrap()
+        }
+
+        async fn ask_as(&self, waiter: &Waiter, queue: bool) -> Acquired {
+            self.ask(waiter.hold(), self.request.clone(), queue).await
+        }
+
+        async fn waiting(&self) -> usize {
+            let key = ResourceKey { kind: Kind::Lock, name: Name::parse("x").unwrap() };
+            self.engine.get(Get(key)).await.unwrap().waiter_count
+        }
+    }
+
+    #[tokio::test]
+    async fn a_try_that_outlives_the_wait_it_repeats_takes_that_back() {
+        let callers = Callers::new().await;
+        let patient = callers.enter(2).await;
+        assert!(matches!(callers.ask_as(&patient, true).await, Acquired::Queued { .. }));
+        let hasty = callers.enter(4).await;
+        drop(patient);
+        assert!(matches!(callers.ask_as(&hasty, false).await, Acquired::Held { .. }));
+        hasty.settle();
+        assert_eq!(callers.waiting().await, 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_joins_a_wait_that_is_being_withdrawn() {
+        let callers = Callers::new().await;
+        let first = callers.enter(2).await;
+        assert!(matches!(callers.ask_as(&first, true).await, Acquired::Queued { .. }));
+        assert!(first.close_if_last());
+        let mut second = Box::pin(callers.enter(4));
+        assert!(second.as_mut().now_or_never().is_none());
+        let cancel = Cancel { acquire: AcquireRef::Hold(first.hold()), if_granted: IfGranted::Keep };
+        assert!(matches!(callers.engine.cancel(cancel).await.unwrap(), Cancelled::Withdrawn { .. }));
+        first.settle();
+        let second = second.await;
+        assert!(matches!(callers.ask_as(&second, true).await, Acquired::Queued { .. }));
+        drop(second);
+        assert_eq!(callers.waiting().await, 0);
+    }
 }
