@@ -8,6 +8,7 @@ mod command_line;
 mod curl_hold;
 mod fifo;
 mod killed_client;
+mod lists;
 mod protocols;
 mod readme;
 mod requests;
