@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on has failed")]
 
 mod bad_input;
+mod broken_output;
 mod command_line;
 mod curl_hold;
 mod fifo;
+mod idle_connections;
 mod killed_client;
+mod lists;
 mod logged;
 mod protocols;
 mod readme;

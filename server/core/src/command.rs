@@ -137,7 +137,8 @@ pub struct Expire;
 #[derive(Clone, Debug)]
 pub struct Get(pub ResourceKey);
 
-/// Describes the resources in use, in order of their names. Outcome: a `Vec<ResourceView>`.
+/// Describes the resources in use, in order of their names, until that makes a page: `limits::PAGE_BYTES_MAX`. Outcome: a
+/// `Vec<ResourceView>`.
 #[derive(Clone, Debug)]
 pub struct List {
     /// Of this kind.

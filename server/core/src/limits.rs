@@ -61,6 +61,9 @@ pub const NAMED_HOLDERS_MAX: usize = 8;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// Most resources on a page of a list.
 pub const PAGE_SIZE_MAX: usize = 1_000;
+/// A page of a list ends with the resource whose description takes it to this. With a whole description more, which is
+/// below 1 MiB, it is still below the 4 MiB that gRPC clients read unless told otherwise.
+pub const PAGE_BYTES_MAX: usize = 2 << 20;
 
 /// Largest body of an HTTP request.
 pub const HTTP_BODY_MAX_BYTES: usize = 64 << 10;

@@ -21,6 +21,17 @@ pub struct ResourceView {
     pub waiter_count: usize,
 }
 
+impl ResourceView {
+    /// About how many bytes it takes to write it down.
+    pub fn size(&self) -> usize {
+        const FRAME: usize = 200;
+        let pairs = |metadata: &Metadata| metadata.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        let holders = self.holders.iter().map(|holder| FRAME + holder.owner.as_str().len() + pairs(&holder.metadata));
+        let waiters = self.waiters.iter().map(|waiter| FRAME + waiter.owner.as_str().len());
+        FRAME + holders.chain(waiters).sum::<usize>()
+    }
+}
+
 /// A hold as everybody may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HolderView {

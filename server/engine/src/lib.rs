@@ -96,7 +96,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Describes one resource; without parties if nobody uses it.
     fn get(&self, get: Get) -> Answer<ResourceView>;
 
-    /// Describes the resources in use, in order of their names, bytewise.
+    /// Describes the resources in use, in order of their names, bytewise; ends with the one that takes the page to
+    /// [`PAGE_BYTES_MAX`](lockstead_core::limits::PAGE_BYTES_MAX).
     fn list(&self, list: List) -> Answer<Vec<ResourceView>>;
 
     /// How much this server has in the engine.

@@ -22,6 +22,10 @@ use crate::service::{Engines, Router, Service};
 use crate::telemetry::Metrics;
 use crate::{grpc, http};
 
+/// What begins an HTTP/2 connection.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often to look for the rest of it, if it does not come in one piece.
+const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A request's headers must be complete within this.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// Most bytes of an HTTP/1 request's line and headers. (HTTP/2 has 16 KiB by itself.)
@@ -100,7 +104,9 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => serve(&connections, http.clone(), stream, self.app.clone()),
+                    Ok((stream, _)) => {
+                        serve(&connections, http.clone(), stream, self.app.clone(), self.draining.clone());
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
@@ -143,17 +149,38 @@ fn serve(
     http: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
     app: axum::Router,
+    draining: CancellationToken,
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection could not be tuned");
     }
     let watcher = connections.watcher();
     tokio::spawn(async move {
+        // The connection's own time limits begin when it is clear which HTTP it speaks.
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(HEADERS_WITHIN, has_begun(&stream)) => matches!(begun, Ok(Ok(true))),
+            () = draining.cancelled() => false,
+        };
+        if !begun {
+            return;
+        }
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
         if let Err(error) = watcher.watch(connection.into_owned()).await {
             tracing::debug!(%error, "a connection ended with an error");
         }
     });
+}
+
+/// Returns once it is clear which HTTP the peer speaks; false if it said nothing and left.
+async fn has_begun(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut begin = [0; HTTP2_PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut begin).await?;
+        if length == 0 || length == begin.len() || !HTTP2_PREFACE.starts_with(&begin[..length]) {
+            return Ok(length > 0);
+        }
+        tokio::time::sleep(PREFACE_LOOK_EVERY).await;
+    }
 }
 
 fn tune(stream: &TcpStream) -> std::io::Result<()> {

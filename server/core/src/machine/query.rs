@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use super::{Command, HoldState, Machine};
 use crate::command::{Get, List};
-use crate::limits::DESCRIBED_PARTIES_MAX;
+use crate::limits::{DESCRIBED_PARTIES_MAX, PAGE_BYTES_MAX};
 use crate::name::Name;
 use crate::resource::{Kind, Resource, ResourceKey};
 use crate::time::Now;
@@ -37,12 +37,17 @@ impl Command for List {
             Some(after) if after.as_str() >= self.prefix.as_str() => Bound::Excluded(key(after)),
             _ => Bound::Included(key(Name::lower_bound(&self.prefix))),
         };
+        let mut bytes = 0;
         machine
             .resources
             .range((from, Bound::Unbounded))
             .take_while(|(key, _)| key.kind == self.kind && key.name.as_str().starts_with(&self.prefix))
             .take(self.at_most)
-            .map(|(key, resource)| machine.view(key, resource))
+            .map_while(|(key, resource)| {
+                let view = (bytes < PAGE_BYTES_MAX).then(|| machine.view(key, resource))?;
+                bytes += view.size();
+                Some(view)
+            })
             .collect()
     }
 }

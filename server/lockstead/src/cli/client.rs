@@ -7,6 +7,7 @@ use lockstead_client::{Builder, Client, Demand, Error, Guard, Lease, Lock, Reque
 use lockstead_core::{Wait, duration};
 
 use super::Exit;
+use super::say::say;
 
 /// Which server to ask.
 #[derive(Clone, Debug, clap::Args)]
@@ -110,7 +111,7 @@ pub(super) fn default_owner() -> String {
 
 /// Says what went wrong, and finds the exit code for it.
 pub(super) fn fail(error: &Error) -> ExitCode {
-    eprintln!("lockstead: {error}");
+    say(error);
     let exit = match error {
         Error::NotAcquired(_) => Exit::NotAcquired,
         Error::Unavailable(_) => Exit::Unavailable,

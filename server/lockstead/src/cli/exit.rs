@@ -9,6 +9,8 @@ pub enum Exit {
     Usage = 64,
     /// The server can't be reached, or the port can't be had.
     Unavailable = 69,
+    /// Nobody reads what was to be said, so it was undone.
+    Output = 74,
     /// The lock is held by others, or the wait is over.
     NotAcquired = 75,
     /// The lock was lost while it was held.

@@ -1,18 +1,22 @@
 //! `lockstead acquire` and `lockstead release`: leases, for scripts.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lockstead_core::{HoldId, bounds, duration};
 
+use super::Exit;
 use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
+use super::say::say;
 
 /// Acquire a lease and print its hold id
 ///
 /// The lease ends after its ttl, or by `lockstead release`. To hold for as long as a command runs, use `lockstead run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 acquired; 64 wrong usage; 69 no server; 75 held by others, or the wait is over; 77 refused.
+Exit codes: 0 acquired; 64 wrong usage; 69 no server; 74 the hold id can't be printed;
+75 held by others, or the wait is over; 77 refused.
 
   id=$(lockstead acquire backup --ttl 5m) || exit
   ./backup.sh
@@ -70,17 +74,18 @@ pub(super) async fn acquire(args: AcquireArgs) -> ExitCode {
         Ok(client) => client,
         Err(error) => return fail(&error),
     };
-    match args.claim.lease(&client, args.wait.0, args.ttl).await {
-        Ok(lease) if args.json => {
-            println!("{}", super::show::lease(&lease));
-            ExitCode::SUCCESS
-        }
-        Ok(lease) => {
-            println!("{}", lease.hold_id().reveal());
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error),
+    let lease = match args.claim.lease(&client, args.wait.0, args.ttl).await {
+        Ok(lease) => lease,
+        Err(error) => return fail(&error),
+    };
+    let told = if args.json { super::show::lease(&lease).to_string() } else { lease.hold_id().reveal() };
+    if let Err(error) = writeln!(std::io::stdout(), "{told}") {
+        // Without its id nobody could release it.
+        say(format_args!("the hold id can't be printed, so the lease is given back: {error}"));
+        _ = lease.release().await;
+        return Exit::Output.into();
     }
+    ExitCode::SUCCESS
 }
 
 pub(super) async fn release(args: ReleaseArgs) -> ExitCode {

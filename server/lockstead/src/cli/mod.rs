@@ -5,6 +5,7 @@ mod client;
 mod exit;
 mod lease;
 mod run;
+mod say;
 mod serve;
 mod show;
 mod watchdog;
@@ -16,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use exit::Exit;
 
 use crate::config::ServeArgs;
+use say::say;
 
 /// Named locks and semaphores for programs on many machines.
 ///
@@ -71,7 +73,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("lockstead: can't start its threads: {error}");
+            say(format_args!("can't start its threads: {error}"));
             return Exit::Unavailable.into();
         }
     };

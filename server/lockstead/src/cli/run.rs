@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::Exit;
 use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
+use super::say::say;
 use super::watchdog::Watchdog;
 
 /// A command that can't be run, as shells have it.
@@ -118,7 +119,7 @@ async fn acquire(client: &Client, claim: &ClaimArgs, wait: Wait) -> lockstead_cl
     tokio::pin!(acquire);
     tokio::select! {
         acquired = &mut acquire => return acquired,
-        () = tokio::time::sleep(PATIENCE) => eprintln!("lockstead: waiting for {}", claim.name),
+        () = tokio::time::sleep(PATIENCE) => say(format_args!("waiting for {}", claim.name)),
     }
     acquire.await
 }
@@ -128,19 +129,19 @@ async fn hold_and_run(args: &RunArgs, guard: &Guard, signals: mpsc::Receiver<Sig
     let mut watchdog = match Watchdog::start() {
         Ok(watchdog) => watchdog,
         Err(error) => {
-            eprintln!("lockstead: the watchdog can't be started: {error}");
+            say(format_args!("the watchdog can't be started: {error}"));
             return NOT_EXECUTABLE.into();
         }
     };
     let group = watchdog.group();
     if watchdog.guard_until(kill_at(guard, margins)).await.is_err() {
-        eprintln!("lockstead: the watchdog has ended before the command began");
+        say("the watchdog has ended before the command began");
         return NOT_EXECUTABLE.into();
     }
     let code = match spawn(&args.command, guard, group) {
         Ok(child) => Running { child, group, guard, margins, signals, watchdog: &mut watchdog }.attend().await,
         Err(error) => {
-            eprintln!("lockstead: {}: {error}", args.command.first().map_or("", String::as_str));
+            say(format_args!("{}: {error}", args.command.first().map_or("", String::as_str)));
             let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
             code.into()
         }
@@ -203,12 +204,12 @@ impl Running<'_> {
                 status = self.child.wait() => return exit_code(&status, told_to_end),
                 Some(signal) = self.signals.recv() => { _ = kill_process_group(self.group, signal); }
                 loss = &mut loss => {
-                    eprintln!("lockstead: {loss}; stopping the command");
+                    say(format_args!("{loss}; stopping the command"));
                     return self.kill().await;
                 }
                 () = lockstead_clock::sleep_until(terminate_at), if !told_to_end => {
                     if self.guard.valid_until().saturating_sub(self.margins.terminate) <= lockstead_clock::time() {
-                        eprintln!("lockstead: the hold can't be confirmed; telling the command to end");
+                        say("the hold can't be confirmed; telling the command to end");
                         _ = kill_process_group(self.group, Signal::TERM);
                         told_to_end = true;
                     }
@@ -216,7 +217,7 @@ impl Running<'_> {
                 () = tokio::time::sleep(self.margins.look_every) => {
                     let kill_at = kill_at(self.guard, self.margins);
                     if kill_at <= lockstead_clock::time() || self.watchdog.guard_until(kill_at).await.is_err() {
-                        eprintln!("lockstead: the hold can't be confirmed; stopping the command");
+                        say("the hold can't be confirmed; stopping the command");
                         return self.kill().await;
                     }
                 }

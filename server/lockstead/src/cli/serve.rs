@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
+use super::say::say;
 use crate::config::{ServeArgs, Settings};
 use crate::server::Server;
 use crate::telemetry::init_logs;
@@ -14,7 +15,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let settings = match Settings::load(args) {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("lockstead: {error}");
+            say(error);
             return Exit::Usage.into();
         }
     };
@@ -22,7 +23,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let server = match Server::bind(&settings).await {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("lockstead: {error}");
+            say(error);
             return Exit::Unavailable.into();
         }
     };

@@ -1,5 +1,6 @@
 //! `lockstead ls` and `lockstead get`: what is held, and by whom.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -48,7 +49,7 @@ pub(super) async fn ls(args: LsArgs) -> ExitCode {
     match list(&args).await {
         Ok(resources) if args.json => {
             for resource in &resources {
-                println!("{}", resource_json(resource));
+                _ = writeln!(std::io::stdout(), "{}", resource_json(resource));
             }
             ExitCode::SUCCESS
         }
@@ -66,7 +67,7 @@ pub(super) async fn get(args: GetArgs) -> ExitCode {
         if args.semaphore { client.semaphore(&args.name, 1).get().await } else { client.lock(&args.name).get().await }
     };
     match found.await {
-        Ok(resource) if args.json => println!("{}", resource_json(&resource)),
+        Ok(resource) if args.json => _ = writeln!(std::io::stdout(), "{}", resource_json(&resource)),
         Ok(resource) => print_one(&resource),
         Err(error) => return fail(&error),
     }
@@ -100,15 +101,15 @@ fn print_list(resources: &[Resource]) {
         ]);
     }
     align_right(&mut table, [3, 4]);
-    println!("{table}");
+    _ = writeln!(std::io::stdout(), "{table}");
 }
 
 fn print_one(resource: &Resource) {
     if resource.holders.is_empty() && resource.waiters.is_empty() {
-        println!("{} is free", resource.name);
+        _ = writeln!(std::io::stdout(), "{} is free", resource.name);
         return;
     }
-    println!("{}, {}", resource.name, kind(resource));
+    _ = writeln!(std::io::stdout(), "{}, {}", resource.name, kind(resource));
     let mut holders = table(["HELD BY", "HAS", "TOKEN", "SINCE", "UNTIL"]);
     for holder in &resource.holders {
         holders.add_row([
@@ -120,7 +121,7 @@ fn print_one(resource: &Resource) {
         ]);
     }
     align_right(&mut holders, [2]);
-    println!("\n{holders}");
+    _ = writeln!(std::io::stdout(), "\n{holders}");
     if !resource.waiters.is_empty() {
         let mut waiters = table(["WAITING", "WANTS", "POSITION", "SINCE"]);
         for waiter in &resource.waiters {
@@ -133,7 +134,7 @@ fn print_one(resource: &Resource) {
             ]);
         }
         align_right(&mut waiters, [2]);
-        println!("\n{waiters}");
+        _ = writeln!(std::io::stdout(), "\n{waiters}");
     }
 }
 

@@ -13,7 +13,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use lockstead_core::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+use lockstead_core::limits::{PAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use lockstead_core::{Census, Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,7 @@ impl Service {
 pub struct Page {
     /// Those on it.
     pub resources: Vec<ResourceView>,
-    /// The last name on it, if there are more.
+    /// The last name on it, if there are more, or may be.
     pub next: Option<Name>,
 }
 
@@ -96,7 +96,8 @@ impl Service {
     pub async fn list_page(&self, scope: Scope, list: List) -> Result<Page> {
         let size = list.at_most;
         let mut resources = self.engines.of(scope)?.list(List { at_most: size + 1, ..list }).await?;
-        let more = resources.len() > size;
+        let is_full = resources.iter().map(ResourceView::size).sum::<usize>() >= PAGE_BYTES_MAX;
+        let more = is_full || resources.len() > size;
         resources.truncate(size);
         let next = resources.last().filter(|_| more).map(|view| view.key.name.clone());
         Ok(Page { resources, next })

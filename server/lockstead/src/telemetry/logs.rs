@@ -21,6 +21,8 @@ pub fn init_logs(format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
+        // It would be said on standard error as well, and panic.
+        .log_internal_errors(false)
         .with_writer(BoxMakeWriter::new(std::io::stderr));
     // A logger that is there already, in a test, may stay.
     _ = match format {
