@@ -305,8 +305,8 @@ impl Reference {
                 }
             }
         }
-        let waiter = self.live_asks().into_iter().find(|ask| ask.number() == Some((session, request)));
-        match waiter.filter(|ask| self.is_waiting(ask.hold)) {
+        let waits_under = |ask: &Ask| ask.number() == Some((session, request)) && self.is_waiting(ask.hold);
+        match self.live_asks().into_iter().find(waits_under) {
             Some(ask) => self.cancel(ask.hold, ask.thing, give_back),
             None => Answer::Unknown,
         }
