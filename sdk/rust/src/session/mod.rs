@@ -25,7 +25,7 @@ use crate::guard::Guard;
 
 pub(crate) use driver::connect;
 pub(crate) use hold::Hold;
-pub(crate) use unary::Patience as UnaryPatience;
+pub(crate) use unary::UnaryPatience;
 
 /// What clients, guards and waiting acquires share. The session ends when the last of them is gone.
 #[derive(Debug)]

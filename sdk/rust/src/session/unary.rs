@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum UnaryPatience {
     /// As long as the connect timeout.
     Short,
     /// So much longer than that, since the server is asked to wait.
@@ -39,7 +39,7 @@ pub(crate) struct Attempt {
 impl Handle {
     /// Calls the server with which the session is, and its successor if it goes away meanwhile: the call must be one
     /// that can be repeated.
-    pub(crate) async fn call<T, F>(&self, patience: Patience, rpc: impl Fn(Attempt) -> F) -> Result<T>
+    pub(crate) async fn call<T, F>(&self, patience: UnaryPatience, rpc: impl Fn(Attempt) -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<Response<T>, Status>>,
     {
@@ -47,11 +47,11 @@ impl Handle {
         let mut connections = self.connection.clone();
         let mut find_by = time().saturating_add(timeout);
         let answer_by = match patience {
-            Patience::Short => Some(find_by),
-            Patience::Wait(wait) => Some(find_by.saturating_add(wait)),
-            Patience::Forever => None,
+            UnaryPatience::Short => Some(find_by),
+            UnaryPatience::Wait(wait) => Some(find_by.saturating_add(wait)),
+            UnaryPatience::Forever => None,
         };
-        let mut failure = Error::Unavailable(Unavailable { after: timeout, attempts: Vec::new() });
+        let mut failure = self.unavailable("no connection");
         let mut is_repeated = false;
         loop {
             let connection = tokio::select! {
@@ -86,12 +86,16 @@ impl Handle {
     fn gone_wrong(&self, status: &Status) -> Error {
         match Error::from_status(status) {
             Error::Refused { reason: lockstead_api::v1::ErrorReason::Unspecified, .. } => {
-                let addresses = self.config.servers.iter().map(|server| server.address.as_str());
-                let addresses = addresses.collect::<Vec<_>>().join(" or ");
-                let attempts = vec![(addresses, error::describe(status))];
-                Error::Unavailable(Unavailable { after: self.config.connect_timeout, attempts })
+                self.unavailable(&error::describe(status))
             }
             refused => refused,
         }
+    }
+
+    /// Which of several servers it was, a call does not know.
+    fn unavailable(&self, why: &str) -> Error {
+        let addresses = self.config.servers.iter().map(|server| server.address.as_str());
+        let attempts = vec![(addresses.collect::<Vec<_>>().join(" or "), why.to_owned())];
+        Error::Unavailable(Unavailable { after: self.config.connect_timeout, attempts })
     }
 }

@@ -58,11 +58,11 @@ impl Span {
 }
 
 /// Runs workers side by side; each does its operation in a loop.
-pub(super) async fn run<F, Fut>(workers: usize, time: Duration, worker: F) -> Result<Measured, Failure>
-where
-    F: Fn(usize) -> Fut,
-    Fut: Operation,
-{
+pub(super) async fn run<O: Operation>(
+    workers: usize,
+    time: Duration,
+    worker: impl Fn(usize) -> O,
+) -> Result<Measured, Failure> {
     let span = Span::starting_now(time);
     let tasks: Vec<_> = (0..workers).map(|index| tokio::spawn(repeat(worker(index), span))).collect();
     let mut measured = Measured::new()?;

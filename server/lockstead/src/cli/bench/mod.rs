@@ -80,21 +80,20 @@ async fn measure(args: BenchArgs) -> Result<(), Failure> {
     let mut report = Report::default();
     for in_flight in bench.args.in_flight.clone() {
         let echo = echo::stream(&bench, in_flight).await?;
-        // An acquire and a release are two messages each way.
         let pairs = pairs::session(&bench, in_flight).await?;
-        report.add(Row::echo("echo, one stream", in_flight, &echo));
-        report.add(Row::beside("acquire+release, one session", in_flight, &pairs, 2.0, &echo));
+        report.add(Row::new("echo, one stream", in_flight, &echo));
+        report.add(Row::pairs("acquire+release, one session", in_flight, &pairs, &echo));
     }
     for in_flight in bench.args.in_flight.clone() {
         let echo = echo::unary(&bench, in_flight).await?;
         let pairs = pairs::unary(&bench, in_flight).await?;
-        report.add(Row::echo("echo, unary calls", in_flight, &echo));
-        report.add(Row::beside("acquire+release, unary calls", in_flight, &pairs, 2.0, &echo));
+        report.add(Row::new("echo, unary calls", in_flight, &echo));
+        report.add(Row::pairs("acquire+release, unary calls", in_flight, &pairs, &echo));
     }
     for waiters in bench.args.waiters.clone() {
         let echo = echo::stream(&bench, waiters).await?;
         let hand_over = hand_over::one_lock(&bench, waiters).await?;
-        report.add(Row::echo("echo, one stream", waiters, &echo));
+        report.add(Row::new("echo, one stream", waiters, &echo));
         report.add(Row::hand_over("hand-over, one lock", waiters, &hand_over, &echo));
     }
     own.stop().await;

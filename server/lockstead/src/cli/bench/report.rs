@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use super::load::Measured;
 
+/// An acquire and a release are two messages each way.
+const MESSAGES_OF_A_PAIR: f64 = 2.0;
+
 /// All that was measured.
 #[derive(Default, Serialize)]
 pub(super) struct Report {
@@ -29,19 +32,9 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn echo(what: &'static str, in_flight: usize, echo: &Measured) -> Self {
-        Self::new(what, in_flight, echo)
-    }
-
-    /// An operation that takes so many messages each way, beside the echo.
-    pub(super) fn beside(
-        what: &'static str,
-        in_flight: usize,
-        measured: &Measured,
-        messages: f64,
-        echo: &Measured,
-    ) -> Self {
-        let of_echo = measured.per_second() * messages / echo.per_second();
+    /// Acquire and release, beside the echo.
+    pub(super) fn pairs(what: &'static str, in_flight: usize, measured: &Measured, echo: &Measured) -> Self {
+        let of_echo = measured.per_second() * MESSAGES_OF_A_PAIR / echo.per_second();
         Self { of_echo: Some(of_echo), ..Self::new(what, in_flight, measured) }
     }
 
@@ -52,7 +45,8 @@ impl Row {
         Self { p50_to_echo: Some(ratio), ..Self::new(what, in_flight, measured) }
     }
 
-    fn new(what: &'static str, in_flight: usize, measured: &Measured) -> Self {
+    /// By itself.
+    pub(super) fn new(what: &'static str, in_flight: usize, measured: &Measured) -> Self {
         Self {
             what,
             in_flight,
