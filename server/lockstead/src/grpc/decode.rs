@@ -46,7 +46,7 @@ pub(super) fn first(wire: v1::SessionRequest) -> Result<First> {
     match wire.message {
         Some(v1::session_request::Message::Open(open)) => Ok(First::Open(open_session(open)?)),
         Some(v1::session_request::Message::Resume(resume)) => Ok(First::Resume(resume_session(resume)?)),
-        _ => Err(Error::BadSession("the first message of a session must be open or resume")),
+        _ => Err(Error::bad_session("the first message of a session must be open or resume")),
     }
 }
 
@@ -71,9 +71,9 @@ fn open_session(wire: v1::OpenSession) -> std::result::Result<SessionOptions, In
 
 fn resume_session(wire: v1::ResumeSession) -> Result<Resume> {
     if wire.holds.len().max(wire.pending_request_ids.len()) > HOLDS_PER_SESSION_MAX {
-        return Err(Error::BadSession(
-            "a resume lists more than the 200000 holds and acquires that a session can have",
-        ));
+        let most = HOLDS_PER_SESSION_MAX;
+        let why = format!("a resume lists more than the {most} holds and acquires that a session can have");
+        return Err(Error::bad_session(why));
     }
     let session = SessionId::parse(&wire.session_id).ok_or(Error::SessionNotFound)?;
     let resume_secret = Secret::parse(&wire.resume_secret).ok_or(Error::SessionNotFound)?;
@@ -103,9 +103,9 @@ pub(super) fn message(wire: v1::SessionRequest) -> Result<Message> {
         Some(Wire::Cancel(cancel)) => Message::Cancel { request: cancel.request_id },
         Some(Wire::Close(_)) => Message::Close,
         Some(Wire::Open(_) | Wire::Resume(_)) => {
-            return Err(Error::BadSession("the session is open; open or resume can't come again"));
+            return Err(Error::bad_session("the session is open; open or resume can't come again"));
         }
-        None => return Err(Error::BadSession("an empty message; is the client newer than this server?")),
+        None => return Err(Error::bad_session("an empty message; is the client newer than this server?")),
     })
 }
 

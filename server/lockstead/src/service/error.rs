@@ -23,9 +23,9 @@ pub enum Error {
     /// The rules do not allow it now.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A session stream does not begin as it must.
+    /// A session stream does not go as it must.
     #[error("{0}")]
-    BadSession(&'static str),
+    BadSession(String),
     /// No such session, or not the caller's.
     #[error("no such session is known here: it has ended, or the resume secret is wrong; open a new one")]
     SessionNotFound,
@@ -44,6 +44,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A session stream that does not go as it must, for this reason.
+    pub fn bad_session(why: impl Into<String>) -> Self {
+        Self::BadSession(why.into())
+    }
+
     /// What a program can match.
     pub fn reason(&self) -> ErrorReason {
         match self {
