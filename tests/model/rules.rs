@@ -305,8 +305,9 @@ impl Reference {
                 }
             }
         }
-        let waiter = self.live_asks().into_iter().find(|ask| ask.number() == Some((session, request)));
-        match waiter.filter(|ask| self.is_waiting(ask.hold)) {
+        // Among those who wait only: a holder that has given up the entry of this number may still be called by it.
+        let mut waiting = self.resources.iter().flat_map(|resource| &resource.queue).map(|waiter| waiter.ask);
+        match waiting.find(|ask| ask.number() == Some((session, request))) {
             Some(ask) => self.cancel(ask.hold, ask.thing, give_back),
             None => Answer::Unknown,
         }
