@@ -305,8 +305,9 @@ impl Reference {
                 }
             }
         }
-        let waits_under = |ask: &Ask| ask.number() == Some((session, request)) && self.is_waiting(ask.hold);
-        match self.live_asks().into_iter().find(waits_under) {
+        // Among those who wait only: a holder that has given up the entry of this number may still be called by it.
+        let mut waiting = self.resources.iter().flat_map(|resource| &resource.queue).map(|waiter| waiter.ask);
+        match waiting.find(|ask| ask.number() == Some((session, request))) {
             Some(ask) => self.cancel(ask.hold, ask.thing, give_back),
             None => Answer::Unknown,
         }

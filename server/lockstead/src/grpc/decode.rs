@@ -71,9 +71,9 @@ fn open_session(wire: v1::OpenSession) -> std::result::Result<SessionOptions, In
 
 fn resume_session(wire: v1::ResumeSession) -> Result<Resume> {
     if wire.holds.len().max(wire.pending_request_ids.len()) > HOLDS_PER_SESSION_MAX {
-        return Err(Error::bad_session(
-            "a resume lists more than the 200000 holds and acquires that a session can have",
-        ));
+        let most = HOLDS_PER_SESSION_MAX;
+        let why = format!("a resume lists more than the {most} holds and acquires that a session can have");
+        return Err(Error::bad_session(why));
     }
     let session = SessionId::parse(&wire.session_id).ok_or(Error::SessionNotFound)?;
     let resume_secret = Secret::parse(&wire.resume_secret).ok_or(Error::SessionNotFound)?;

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use lockstead_api::status::blame_message;
 use lockstead_api::v1;
+use lockstead_core::duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -37,7 +38,11 @@ async fn begin(service: &Service, mut wire: Streaming<v1::SessionRequest>, outbo
         Ok(Ok(Some(first))) => decode::first(first)?,
         Ok(Ok(None)) => return Err(Error::bad_session("the stream ended before it said open or resume")),
         Ok(Err(status)) => return Err(Error::Unreadable(blame_message(status).message().to_owned())),
-        Err(_) => return Err(Error::bad_session("nothing was said for 10s; the first message is open or resume")),
+        Err(_) => {
+            let silence = duration::format(FIRST_MESSAGE_WITHIN);
+            let why = format!("nothing was said for {silence}; the first message is open or resume");
+            return Err(Error::bad_session(why));
+        }
     };
     match first {
         decode::First::Open(options) => service.open_session(options, inbound(wire), outbound),
