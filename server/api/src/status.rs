@@ -65,6 +65,7 @@ impl From<Field> for ErrorReason {
             Field::RequestId => Self::InvalidRequestId,
             Field::HoldId => Self::InvalidHoldId,
             Field::SessionTimeout => Self::InvalidSessionTimeout,
+            Field::OnDisconnect => Self::InvalidOnDisconnect,
             Field::PageToken => Self::InvalidPageToken,
         }
     }

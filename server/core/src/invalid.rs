@@ -20,6 +20,7 @@ pub enum Field {
     RequestId,
     HoldId,
     SessionTimeout,
+    OnDisconnect,
     PageToken,
 }
 

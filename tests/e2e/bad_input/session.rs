@@ -81,7 +81,7 @@ fn wrong_opens() -> Vec<(&'static str, v1::OpenSession, ErrorReason)> {
         ("a timeout too short", timeout(millis(999)), ErrorReason::InvalidSessionTimeout),
         ("a timeout too long", timeout(seconds(301)), ErrorReason::InvalidSessionTimeout),
         ("a huge timeout", timeout(seconds(i64::MAX)), ErrorReason::InvalidSessionTimeout),
-        ("an unknown mode", v1::OpenSession { on_disconnect: 9, ..open() }, ErrorReason::InvalidMode),
+        ("an unknown on_disconnect", v1::OpenSession { on_disconnect: 9, ..open() }, ErrorReason::InvalidOnDisconnect),
         ("a long owner", v1::OpenSession { owner: "o".repeat(256), ..open() }, ErrorReason::InvalidOwner),
         ("a long metadata key", v1::OpenSession { metadata, ..open() }, ErrorReason::InvalidMetadata),
     ]

@@ -58,7 +58,7 @@ fn open_session(wire: v1::OpenSession) -> std::result::Result<SessionOptions, In
         Ok(v1::OnDisconnect::Unspecified | v1::OnDisconnect::Release) => OnDisconnect::Release,
         Err(_) => {
             let message = format!("there is no on_disconnect {}", wire.on_disconnect);
-            return Err(Invalid::new(lockstead_core::Field::Mode, message));
+            return Err(Invalid::new(lockstead_core::Field::OnDisconnect, message));
         }
     };
     Ok(SessionOptions {

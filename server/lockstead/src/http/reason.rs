@@ -32,6 +32,7 @@ pub(super) const fn status(reason: ErrorReason) -> StatusCode {
         | R::InvalidHoldId
         | R::InvalidOwnerKey
         | R::InvalidSessionTimeout
+        | R::InvalidOnDisconnect
         | R::InvalidPageToken
         | R::InvalidBody
         | R::InvalidSession => StatusCode::BAD_REQUEST,
@@ -72,6 +73,7 @@ pub(super) const fn title(reason: ErrorReason) -> &'static str {
         R::InvalidHoldId => "Not a hold id, or not that of a lease to renew",
         R::InvalidOwnerKey => "Not an owner key of 1 to 128 bytes",
         R::InvalidSessionTimeout => "Not a duration from 1s to 5m",
+        R::InvalidOnDisconnect => "Neither release nor keep",
         R::InvalidPageToken => "Not a page token",
         R::InvalidBody => "Not the JSON or query that is expected",
         R::InvalidSession => "Not how a session begins",

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::Either;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use lockstead_api::v1::LossReason;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
-    AcquireRef, Acquired, Cancel, Cancelled, EndReason, EndSession, Event, Grant, HoldId, IfGranted, Party, SessionId,
-    Time,
+    AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, SessionId, Time,
 };
 use lockstead_engine::Engine;
 use tokio::sync::mpsc;
 
 use super::engines::new_hold_id;
 use super::error::Result;
+use super::own_session::OwnSession;
 use super::request::{Ask, NotAcquired};
-use super::router::{Router, loss_reason};
+use super::router::loss_reason;
 use super::{Service, random};
 
 /// A dead connection is noticed by writing to it, so something is written this often.
@@ -61,8 +60,7 @@ impl Service {
         let session = SessionId::from_bits(random::bits());
         let party = Party::Session { session, request: REQUEST, owner_key: None };
         // From here on a drop ends the session, wherever it happens.
-        let mailbox = self.router.open_mailbox(session);
-        let own = OwnSession { id: session, engine: engine.clone(), router: self.router.clone() };
+        let (own, mailbox) = OwnSession::begin(self, session);
         let first = match engine.acquire(ask.command(new_hold_id(ask.scope), party)).await? {
             Acquired::Granted(grant) => HoldEvent::Acquired(grant),
             Acquired::Queued { position, .. } => HoldEvent::Queued(position),
@@ -71,6 +69,7 @@ impl Service {
         let holding = Holding {
             state: State::of(&first, ask.wait.deadline(started)),
             mailbox,
+            engine: engine.clone(),
             own,
             service: self.clone(),
             started,
@@ -98,6 +97,7 @@ impl Stream for HoldStream {
 struct Holding {
     state: State,
     mailbox: mpsc::UnboundedReceiver<Event>,
+    engine: Arc<dyn Engine>,
     own: OwnSession,
     service: Service,
     started: Time,
@@ -160,9 +160,9 @@ impl Holding {
     }
 
     async fn on_wait_over(&mut self) -> HoldEvent {
-        let acquire = AcquireRef::Request(self.own.id, REQUEST);
+        let acquire = AcquireRef::Request(self.own.id(), REQUEST);
         let cancel = Cancel { acquire, if_granted: IfGranted::Keep };
-        match self.own.engine.cancel(cancel).await {
+        match self.engine.cancel(cancel).await {
             // Granted at the last moment; the news is in the mailbox, or about to be.
             Ok(Cancelled::Kept | Cancelled::GivenBack) => match self.mailbox.recv().await {
                 Some(event) => self.on_event(&event),
@@ -190,24 +190,6 @@ impl Holding {
             HoldEvent::Lost(_, reason) => self.service.metrics.lost(*reason),
             // The release itself was counted where it was asked for.
             HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Released | HoldEvent::Draining => {}
-        }
-    }
-}
-
-/// The session behind a hold stream; its drop is its end.
-struct OwnSession {
-    id: SessionId,
-    engine: Arc<dyn Engine>,
-    router: Arc<Router>,
-}
-
-impl Drop for OwnSession {
-    fn drop(&mut self) {
-        self.router.close_mailbox(self.id);
-        let end = EndSession { session: self.id, reason: EndReason::Disconnected };
-        // At hand means done. Otherwise it must go on without the stream, which is no more.
-        if let Either::Right(pending) = self.engine.end_session(end) {
-            tokio::spawn(pending);
         }
     }
 }

@@ -5,6 +5,7 @@ mod engines;
 mod error;
 mod hold;
 mod lease;
+mod own_session;
 pub mod random;
 mod request;
 mod router;

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use lockstead_api::v1::LossReason;
-use lockstead_core::{EndReason, EndSession, Event, IfGranted, ResumeSession, Time};
+use lockstead_core::{EndReason, Event, IfGranted, ResumeSession, Time};
 use tokio::sync::mpsc;
 
 use super::OnDisconnect;
@@ -20,6 +20,7 @@ use super::pending::Pending;
 use super::registry::Session;
 use crate::service::Service;
 use crate::service::error::{Error, Result};
+use crate::service::own_session::OwnSession;
 
 /// Messages read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
@@ -35,6 +36,7 @@ pub(super) struct Attach {
 pub(super) struct Actor {
     pub(super) service: Service,
     pub(super) session: Arc<Session>,
+    own: OwnSession,
     /// `None` while its client is away.
     attachment: Option<Attachment>,
     attempt: u32,
@@ -75,12 +77,14 @@ impl Actor {
     pub(super) fn new(
         service: Service,
         session: Arc<Session>,
+        own: OwnSession,
         mailbox: mpsc::UnboundedReceiver<Event>,
         attaches: mpsc::Receiver<Attach>,
     ) -> Self {
         Self {
             service,
             session,
+            own,
             attachment: None,
             attempt: 0,
             alive_at: lockstead_clock::time(),
@@ -260,13 +264,7 @@ impl Actor {
     /// Ends everything that the session has, then tells the client.
     async fn finish(mut self, end: End) {
         let reason = if matches!(end, End::Expired) { EndReason::Expired } else { EndReason::Disconnected };
-        for (_, engine) in self.service.engines.iter() {
-            if let Err(error) = engine.end_session(EndSession { session: self.session.id, reason }).await {
-                tracing::warn!(%error, session = %self.session.id, "the holds of a session could not be ended");
-            }
-        }
-        self.service.router.close_mailbox(self.session.id);
-        self.service.sessions.remove(self.session.id);
+        self.own.end(reason).await;
         self.service.metrics.session_ended(end.as_label());
         let (loss, message, error) = match end {
             End::Closed | End::Disconnected => return,
@@ -278,6 +276,12 @@ impl Actor {
         self.reply(Reply::Ended { reason: loss, message });
         self.send(Err(error));
         // Whatever piled up is for a client that reads; one that does not is not waited for.
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.service.sessions.remove(self.session.id);
     }
 }
 

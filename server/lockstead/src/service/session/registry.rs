@@ -14,6 +14,7 @@ use super::attachment::{Inbound, Outbound};
 use super::message::{Resume, Secret};
 use super::{OnDisconnect, SessionOptions};
 use crate::service::error::{Error, Result};
+use crate::service::own_session::OwnSession;
 use crate::service::{Service, random};
 
 /// The sessions that are open, whether attached to a stream or waiting for a resume.
@@ -71,8 +72,8 @@ impl Service {
             attaches,
         });
         self.sessions.insert(session.clone())?;
-        let mailbox = self.router.open_mailbox(id);
-        let actor = Actor::new(self.clone(), session, mailbox, attach_queue);
+        let (own, mailbox) = OwnSession::begin(self, id);
+        let actor = Actor::new(self.clone(), session, own, mailbox, attach_queue);
         tokio::spawn(actor.run(inbound, outbound));
         Ok(())
     }
