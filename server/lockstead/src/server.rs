@@ -186,7 +186,8 @@ async fn has_begun(stream: &TcpStream) -> std::io::Result<bool> {
 fn tune(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE_AFTER))?;
+    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE_AFTER).with_interval(TCP_KEEPALIVE_AFTER / 2);
+    socket.set_tcp_keepalive(&keepalive.with_retries(2))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_WITHIN))?;
     Ok(())

@@ -29,9 +29,15 @@ struct Beating {
 
 impl Beating {
     async fn start(server: &Server) -> Self {
+        Self::start_through(server, &[]).await
+    }
+
+    /// The same, started by another command.
+    async fn start_through(server: &Server, starter: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
-        let arguments = ["run", "--session-timeout", "2s", "x", "--", "bash", "-c", BEAT, "bash", path];
+        let beat = ["bash", "-c", BEAT, "bash", path];
+        let arguments = [&["run", "--session-timeout", "2s", "x", "--"], starter, &beat].concat();
         let mut run = Process::start(command(&server.url, &arguments));
         let mut pids = Vec::new();
         for _ in 0..3 {
@@ -114,6 +120,37 @@ async fn what_the_command_leaves_in_the_background_ends_before_the_next_grant() 
     assert_eq!(run.wait().await.code(), Some(0));
     until_ended(&left).await;
     assert!(last_time(&beats) < granted, "last beat {:?}, granted {granted:?}", last_time(&beats));
+}
+
+/// `timeout` leads a process group of its own, and `setsid` even a session.
+#[tokio::test]
+async fn a_command_that_leaves_the_group_is_stopped_all_the_same() {
+    for starter in [&["timeout", "100"] as &[&str], &["setsid", "--wait"]] {
+        let server = Server::start();
+        let client = Client::connect(&server.url).await.unwrap();
+        let mut beating = Beating::start_through(&server, starter).await;
+        beating.run.signal(Signal::KILL);
+        beating.run.wait().await;
+        let granted = granted_at(&client).await;
+        beating.until_ended().await;
+        assert!(beating.last_beat() < granted, "{starter:?}");
+
+        let mut beating = Beating::start_through(&server, starter).await;
+        server.signal(Signal::KILL);
+        assert_eq!(beating.run.wait().await.code(), Some(76), "{starter:?}");
+        beating.until_ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_signal_reaches_a_command_that_has_left_the_group() {
+    let server = Server::start();
+    let script = "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut run = Process::start(command(&server.url, &["run", "x", "--", "timeout", "100", "sh", "-c", script]));
+    run.line_with("ready").await;
+    run.signal(Signal::TERM);
+    run.line_with("told").await;
+    assert_eq!(run.wait().await.code(), Some(7));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use lockstead_api::v1::lock_service_client::LockServiceClient;
 use lockstead_api::v1::{SessionRequest, SessionResponse};
+use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use tokio::sync::mpsc;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
@@ -70,7 +71,8 @@ impl SessionStream {
         let (outbox, batches) = mpsc::unbounded_channel();
         let outgoing = Outgoing { batches, batch: first.into_iter() };
         let call = async move {
-            let answer = LockServiceClient::new(channel).session(outgoing).await;
+            let mut service = LockServiceClient::new(channel).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES);
+            let answer = service.session(outgoing).await;
             answer.map(tonic::Response::into_inner).map_err(|status| Failure::of(&status))
         };
         Self::Calling { outbox, call: Box::pin(call) }

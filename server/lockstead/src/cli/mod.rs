@@ -2,6 +2,7 @@
 
 mod bench;
 mod client;
+mod descendants;
 mod exit;
 mod lease;
 mod run;

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use lockstead_client::{Client, Guard, OnDisconnect};
 use lockstead_core::{Time, Wait, bounds, duration};
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Exit;
 use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
+use super::descendants::Process;
 use super::say::say;
 use super::watchdog::Watchdog;
 
@@ -29,7 +30,7 @@ const NOT_FOUND: u8 = 127;
 /// Waits for the lock, runs CMD, and releases the lock when CMD ends; the exit code is CMD's. Signals are passed on to
 /// CMD, which finds the fencing token in LOCKSTEAD_FENCING_TOKEN. If the hold can no longer be confirmed, CMD and all
 /// processes that it started are told to end (SIGTERM) and then stopped (SIGKILL) before anybody else can get the lock.
-/// What CMD leaves running in the background is stopped when it ends.
+/// What CMD leaves running in its group is stopped when it ends; a daemon that has cut all ties with CMD is not.
 ///
 /// CMD runs in a process group of its own; from a terminal its standard input is empty.
 #[derive(Debug, clap::Args)]
@@ -126,7 +127,7 @@ async fn acquire(client: &Client, claim: &ClaimArgs, wait: Wait) -> lockstead_cl
 
 async fn hold_and_run(args: &RunArgs, guard: &Guard, signals: mpsc::Receiver<Signal>) -> ExitCode {
     let margins = Margins::of(args.session_timeout);
-    let mut watchdog = match Watchdog::start() {
+    let mut watchdog = match Watchdog::start().await {
         Ok(watchdog) => watchdog,
         Err(error) => {
             say(format_args!("the watchdog can't be started: {error}"));
@@ -139,7 +140,16 @@ async fn hold_and_run(args: &RunArgs, guard: &Guard, signals: mpsc::Receiver<Sig
         return NOT_EXECUTABLE.into();
     }
     let code = match spawn(&args.command, guard, group) {
-        Ok(child) => Running { child, group, guard, margins, signals, watchdog: &mut watchdog }.attend().await,
+        Ok(child) => {
+            let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+            let process = pid.and_then(Process::of);
+            if let Some(process) = process {
+                // If it is no more, `attend` finds out.
+                _ = watchdog.guard(process).await;
+            }
+            let running = Running { child, pid, process, group, guard, margins, signals, watchdog: &mut watchdog };
+            running.attend().await
+        }
         Err(error) => {
             say(format_args!("{}: {error}", args.command.first().map_or("", String::as_str)));
             let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
@@ -185,6 +195,8 @@ fn kill_at(guard: &Guard, margins: Margins) -> Time {
 /// A command that runs while the lock is held.
 struct Running<'a> {
     child: Child,
+    pid: Option<Pid>,
+    process: Option<Process>,
     group: Pid,
     guard: &'a Guard,
     margins: Margins,
@@ -202,7 +214,7 @@ impl Running<'_> {
             let terminate_at = self.guard.valid_until().saturating_sub(self.margins.terminate);
             tokio::select! {
                 status = self.child.wait() => return exit_code(&status, told_to_end),
-                Some(signal) = self.signals.recv() => { _ = kill_process_group(self.group, signal); }
+                Some(signal) = self.signals.recv() => self.pass_on(signal),
                 loss = &mut loss => {
                     say(format_args!("{loss}; stopping the command"));
                     return self.kill().await;
@@ -210,7 +222,7 @@ impl Running<'_> {
                 () = lockstead_clock::sleep_until(terminate_at), if !told_to_end => {
                     if self.guard.valid_until().saturating_sub(self.margins.terminate) <= lockstead_clock::time() {
                         say("the hold can't be confirmed; telling the command to end");
-                        _ = kill_process_group(self.group, Signal::TERM);
+                        self.pass_on(Signal::TERM);
                         told_to_end = true;
                     }
                 }
@@ -225,7 +237,18 @@ impl Running<'_> {
         }
     }
 
+    /// To the group, and to the command itself if it has made a group of its own, as `timeout` does.
+    fn pass_on(&self, signal: Signal) {
+        _ = kill_process_group(self.group, signal);
+        if let Some(pid) = self.pid.filter(|pid| getpgid(Some(*pid)).is_ok_and(|group| group != self.group)) {
+            _ = kill_process(pid, signal);
+        }
+    }
+
     async fn kill(&mut self) -> ExitCode {
+        if let Some(process) = self.process {
+            process.kill_tree();
+        }
         _ = kill_process_group(self.group, Signal::KILL);
         _ = self.child.wait().await;
         Exit::Lost.into()

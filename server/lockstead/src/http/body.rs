@@ -1,16 +1,22 @@
 //! Bodies of requests: read with a limit, and as JSON whatever they call themselves, since `curl -d` calls everything a
 //! form.
 
+use std::time::Duration;
+
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use lockstead_api::v1::ErrorReason;
+use lockstead_core::duration;
 use lockstead_core::limits::HTTP_BODY_MAX_BYTES;
 use serde::de::DeserializeOwned;
 
 use super::json;
 use super::problem::{Problem, Result};
+
+/// A body must be complete within this, however slowly it comes.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The body of a request as a `T`. An empty one, or `null`, is `T`'s default.
 pub(super) struct Content<T>(pub(super) T);
@@ -19,7 +25,12 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Content<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
-        let bytes = read(request).await?;
+        let bytes = tokio::time::timeout(BODY_WITHIN, read(request)).await;
+        let late = |_| {
+            let why = format!("the body was not complete within {}", duration::format(BODY_WITHIN));
+            Problem::new(ErrorReason::InvalidBody, why)
+        };
+        let bytes = bytes.map_err(late)??;
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(T::default()));
         }

@@ -63,3 +63,11 @@ async fn a_panic_is_an_answer_without_details() {
     let text = std::str::from_utf8(&body).unwrap();
     assert!(text.contains("\"INTERNAL\"") && !text.contains("secret"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let server = Server::start();
+    let body = Body::from_stream(futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
+    let answer = server.call_with(Method::POST, "/v1/locks/a/acquire", body).await;
+    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (400, "INVALID_BODY"));
+}

@@ -61,7 +61,12 @@ impl Server {
 
     /// Calls, and checks that the document tells of such an answer.
     pub(super) async fn call(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Answer {
-        let request = Request::builder().method(method.clone()).uri(path).body(Body::from(body.into())).unwrap();
+        self.call_with(method, path, Body::from(body.into())).await
+    }
+
+    /// The same, with a body of any kind.
+    pub(super) async fn call_with(&self, method: Method, path: &str, body: Body) -> Answer {
+        let request = Request::builder().method(method.clone()).uri(path).body(body).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
