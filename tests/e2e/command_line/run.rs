@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::{ask, assert_code, command, text};
 
 /// A shell command that says when it is ready, and does not end.
-const STAY: &str = "echo ready; while :; do sleep 0.05; done";
+const STAY: &str = "echo ready; for _ in $(seq 1000); do sleep 0.05; done";
 
 fn run(server: &Server, arguments: &[&str]) -> Process {
     Process::start(command(&server.url, &[&["run"], arguments].concat()))

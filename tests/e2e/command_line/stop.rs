@@ -15,7 +15,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// A command that ignores SIGTERM, as do its child and grandchild, each of which writes down the time over and over.
 const BEAT: &str = r#"
 trap '' TERM
-beat() { date +%s%N >>"$1/$2"; echo $BASHPID; while :; do date +%s%N >>"$1/$2"; done; }
+beat() { date +%s%N >>"$1/$2"; echo $BASHPID; while [ $SECONDS -lt 60 ]; do date +%s%N >>"$1/$2"; done; }
 ( ( beat "$1" grandchild ) & beat "$1" child ) &
 beat "$1" command
 "#;
@@ -110,7 +110,7 @@ async fn what_the_command_leaves_in_the_background_ends_before_the_next_grant() 
     let folder = tempfile::tempdir().unwrap();
     let beats = folder.path().join("left");
     let script = r#"
-        (trap '' TERM; while :; do date +%s%N >>"$0"; done) >/dev/null &
+        (trap '' TERM; while [ $SECONDS -lt 60 ]; do date +%s%N >>"$0"; done) >/dev/null &
         until [ -s "$0" ]; do :; done
         echo $!"#;
     let arguments = ["run", "x", "--", "bash", "-c", script, beats.to_str().unwrap()];
@@ -145,8 +145,9 @@ async fn a_command_that_leaves_the_group_is_stopped_all_the_same() {
 #[tokio::test]
 async fn a_signal_reaches_a_command_that_has_left_the_group() {
     let server = Server::start();
-    let script = "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut run = Process::start(command(&server.url, &["run", "x", "--", "timeout", "100", "sh", "-c", script]));
+    let script = "trap 'echo told; exit 7' TERM; echo ready; for _ in $(seq 1000); do sleep 0.05; done";
+    let leave = ["perl", "-e", "setpgrp; exec @ARGV", "sh", "-c", script];
+    let mut run = Process::start(command(&server.url, &[&["run", "x", "--"], &leave[..]].concat()));
     run.line_with("ready").await;
     run.signal(Signal::TERM);
     run.line_with("told").await;
@@ -182,7 +183,7 @@ async fn a_killed_server_stops_the_command_within_the_session_timeout() {
 #[tokio::test]
 async fn a_command_that_listens_is_told_to_end_before_it_is_killed() {
     let server = Server::start();
-    let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'echo told; exit 0' TERM; echo ready; for _ in $(seq 1000); do sleep 0.05; done";
     let arguments = ["run", "--session-timeout", "2s", "x", "--", "sh", "-c", script];
     let mut run = Process::start(command(&server.url, &arguments));
     run.line_with("ready").await;
