@@ -180,7 +180,7 @@ impl Fixture {
     /// Resumes a session; which of the listed holds are lost.
     pub(crate) async fn resume(&self, session: SessionId, holds: &[(HoldId, u32)], pending: &[u64]) -> Vec<HoldId> {
         let (holds, pending) = (holds.to_vec(), pending.to_vec());
-        self.engine.resume_session(ResumeSession { session, holds, pending }).await.unwrap()
+        self.engine.resume_session(ResumeSession { session, attempt: 1, holds, pending }).await.unwrap()
     }
 
     /// Looks at a resource.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockstead_engine::MemoryEngine;
+use lockstead_engine::{MemoryEngine, SharedKey};
 
 use crate::events::EventLog;
 use crate::fixture::Fixture;
@@ -10,5 +10,5 @@ use crate::fixture::Fixture;
 /// A new engine in which nothing is held.
 pub(crate) async fn fixture() -> Fixture {
     let events = Arc::new(EventLog::default());
-    Fixture::new(Arc::new(MemoryEngine::start(events.clone())), events)
+    Fixture::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), events.clone())), events)
 }

@@ -56,7 +56,7 @@ impl Sut {
             }
             Action::Resume { session, claims, pending } => {
                 let holds = claims.iter().map(|(hold, entries)| (hold_id(*hold), *entries)).collect();
-                let resume = ResumeSession { session: session_id(session), holds, pending };
+                let resume = ResumeSession { session: session_id(session), attempt: 1, holds, pending };
                 // In the order of the claims; the machine's own is that of its ids.
                 let in_order = move |lost: Vec<HoldId>| {
                     claims.iter().map(|(hold, _)| *hold).filter(|hold| lost.contains(&hold_id(*hold))).collect()
@@ -193,6 +193,7 @@ impl Sut {
                 let (entries, until) = (grant.entries as usize, until(grant));
                 Note { thing, what: News::Granted { to, hold, entries, until } }
             }
+            Event::Moved { session } => panic!("the machine has only one server, so {session} can't have moved"),
             Event::Ended { to, hold, resource, reason } => {
                 let (hold, thing) = self.things[hold];
                 assert_eq!(*resource, key(thing));
@@ -260,6 +261,7 @@ fn how(reason: EndReason) -> &'static str {
         EndReason::Released => "Released",
         EndReason::Expired => "Expired",
         EndReason::Disconnected => "Disconnected",
+        EndReason::BackendLost => "BackendLost",
     }
 }
 

@@ -123,6 +123,9 @@ pub struct EndSession {
 pub struct ResumeSession {
     /// Which.
     pub session: SessionId,
+    /// The client's count of its resumes. Where several servers believe that a session is theirs, the one with the
+    /// highest attempt is right.
+    pub attempt: u32,
     /// What its client holds, with the number of entries of each.
     pub holds: Vec<(HoldId, u32)>,
     /// The acquires that its client is about to repeat.
@@ -271,6 +274,8 @@ pub enum EndReason {
     Expired,
     /// Its session's stream ended.
     Disconnected,
+    /// The store that keeps the truth was out of reach, or lost what it knew, for longer than a hold survives that.
+    BackendLost,
 }
 
 impl EndReason {
@@ -280,6 +285,7 @@ impl EndReason {
             Self::Released => "the hold was released",
             Self::Expired => "the hold's deadline has passed",
             Self::Disconnected => "the hold's connection ended",
+            Self::BackendLost => "the store that keeps the truth was out of reach for too long",
         }
     }
 }
@@ -304,5 +310,10 @@ pub enum Event {
         resource: ResourceKey,
         /// How.
         reason: EndReason,
+    },
+    /// A session was resumed on another server, with all it has. Nothing of it is left on this one.
+    Moved {
+        /// Which.
+        session: SessionId,
     },
 }

@@ -12,4 +12,9 @@ pub enum EngineError {
     /// The rules do not allow it, and nothing was changed. Repeating it gives the same answer.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The store that keeps the truth can't be reached, or does not answer. The call may have happened; see
+    /// [`Engine`](crate::Engine) for what becomes of it. Holds this sentence for the caller: it names no address and no
+    /// secret.
+    #[error("{0}")]
+    Unavailable(&'static str),
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, Either};
 use lockstead_core::{
     Acquire, Acquired, Cancel, Cancelled, Census, EndSession, Event, Get, Grant, HoldId, List, Release, Released,
-    Renew, ResourceView, ResumeSession,
+    Renew, ResourceView, ResumeSession, Time,
 };
 
 pub use error::{EngineError, Result};
@@ -30,8 +30,10 @@ pub fn at_hand<T>(result: Result<T>) -> Answer<T> {
 /// # Behavior
 /// - Every method is atomic: nobody sees half of its effect.
 /// - What is due at the time of a call has ended before the call takes effect.
-/// - A call that fails with [`EngineError::Refused`] has changed nothing. One that fails otherwise may have happened;
-///   repeating it is safe, and has the effect of one call.
+/// - A call that fails with [`EngineError::Refused`] has changed nothing.
+/// - A call that fails with [`EngineError::Unavailable`] may have happened. If it was an acquire, the engine gives back
+///   what it may have got as soon as it can, and no event comes of it; any other is carried out as soon as the engine
+///   can. Nobody need repeat it.
 /// - Events reach the [`Listener`] in the order in which they happened, each once; those of a call possibly before its
 ///   answer.
 /// - Dropping a future before it is ready cancels nothing: the call may have happened.
@@ -85,9 +87,11 @@ pub trait Engine: Send + Sync + 'static {
     /// - Answers how many holds and waiters there were; 0 for a session that the engine has never seen.
     fn end_session(&self, end: EndSession) -> Answer<usize>;
 
-    /// Makes a session what its client says it is.
+    /// Makes a session what its client says it is, and this server the one that has it.
     ///
     /// # Behavior
+    /// - If the engine [outlives a server](Capabilities::outlives_server), the session may have been another server's;
+    ///   that one hears of it by [`Event::Moved`].
     /// - Keeps the holds that the client lists (cut down to the entries it lists) and the acquires that it will repeat;
     ///   gives back everything else.
     /// - Answers which of the listed holds are not the session's (any more).
@@ -102,6 +106,51 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How much this server has in the engine.
     fn census(&self) -> Census;
+
+    /// How long the engine's word is good without hearing more: nobody else is granted before that what this server's
+    /// sessions hold now, or will be granted until then. `None`: as long as the server lives.
+    ///
+    /// # Behavior
+    /// - Once it has passed, the holds concerned have ended by [`EndReason::BackendLost`](lockstead_core::EndReason).
+    fn valid_until(&self) -> Option<Time>;
+
+    /// Whether it can serve, for an operator.
+    fn readiness(&self) -> Readiness;
+
+    /// A secret that all servers of this engine share, so that one can check what another has signed. `None`: not known
+    /// yet.
+    fn shared_key(&self) -> Option<SharedKey>;
+}
+
+/// Whether an engine can serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// Not now: what is wrong and what to do about it, in a sentence without secrets.
+    NotReady(String),
+}
+
+/// A secret of all servers of an engine. Its `Debug` shows nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SharedKey([u8; 32]);
+
+impl SharedKey {
+    /// From random bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes it was made from.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SharedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedKey(secret)")
+    }
 }
 
 /// In what engines differ.

@@ -9,7 +9,7 @@ use lockstead_core::{
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::{Answer, Capabilities, Engine, Listener, Result, at_hand};
+use crate::{Answer, Capabilities, Engine, Listener, Readiness, Result, SharedKey, at_hand};
 
 /// Keeps everything in this process.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct MemoryEngine {
 struct Shared {
     machine: Mutex<Machine>,
     listener: Box<dyn Listener>,
+    key: SharedKey,
     /// Wakes the timer when there is a deadline earlier than the one it sleeps for.
     earlier_deadline: Notify,
 }
@@ -28,12 +29,15 @@ struct Shared {
 impl MemoryEngine {
     /// Starts an engine in which nothing is held. Its timer runs on the current runtime, until the engine is dropped.
     ///
+    /// `key` is what it answers to [`Engine::shared_key`]: it has nobody to share it with, and no randomness of its own.
+    ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(listener: impl Listener) -> Self {
+    pub fn start(key: SharedKey, listener: impl Listener) -> Self {
         let shared = Arc::new(Shared {
             machine: Mutex::new(Machine::new()),
             listener: Box::new(listener),
+            key,
             earlier_deadline: Notify::new(),
         });
         let timer = tokio::spawn(run_timer(shared.clone()));
@@ -136,5 +140,17 @@ impl Engine for MemoryEngine {
 
     fn census(&self) -> Census {
         self.shared.machine.lock().unwrap_or_else(PoisonError::into_inner).census()
+    }
+
+    fn valid_until(&self) -> Option<Time> {
+        None
+    }
+
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
+    fn shared_key(&self) -> Option<SharedKey> {
+        Some(self.shared.key)
     }
 }

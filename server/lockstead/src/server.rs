@@ -127,7 +127,7 @@ impl Server {
 fn start_service(draining: CancellationToken) -> Service {
     let metrics = Arc::new(Metrics::new());
     let router = Arc::new(Router::new(metrics.clone()));
-    let engine = MemoryEngine::start(router.clone());
+    let engine = MemoryEngine::start(crate::service::random::key(), router.clone());
     Service::new(Engines::new(Arc::new(engine)), router, metrics, draining)
 }
 

@@ -52,16 +52,21 @@ impl Failure {
 
 /// The first message of a new session.
 pub(super) fn open(config: &Config) -> ToServer {
+    ToServer::Open(options(config))
+}
+
+/// What the session is like.
+pub(super) fn options(config: &Config) -> v1::OpenSession {
     let on_disconnect = match config.on_disconnect {
         OnDisconnect::Release => v1::OnDisconnect::Release,
         OnDisconnect::Keep => v1::OnDisconnect::Keep,
     };
-    ToServer::Open(v1::OpenSession {
+    v1::OpenSession {
         session_timeout: config.session_timeout.map(convert::duration_to_wire),
         on_disconnect: on_disconnect.into(),
         owner: config.owner.clone(),
         metadata: config.metadata.clone(),
-    })
+    }
 }
 
 /// A duration that must be there.

@@ -127,7 +127,7 @@ mod tests {
 
     use lockstead_api::v1::ErrorReason;
     use lockstead_api::v1::hold_response::Event;
-    use lockstead_engine::MemoryEngine;
+    use lockstead_engine::{MemoryEngine, SharedKey};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -136,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_shuts_down_tells_hold_streams_the_reason() {
         let router = Arc::new(service::Router::new(Arc::default()));
-        let engines = Engines::new(Arc::new(MemoryEngine::start(router.clone())));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone())));
         let draining = CancellationToken::new();
         let handlers = Handlers { service: Service::new(engines, router, Arc::default(), draining.clone()) };
         let hold = async || {

@@ -59,7 +59,7 @@ pub(super) fn new_hold_id(scope: Scope) -> HoldId {
 
 #[cfg(test)]
 mod tests {
-    use lockstead_engine::MemoryEngine;
+    use lockstead_engine::{MemoryEngine, SharedKey};
 
     use super::*;
     use crate::service::Router;
@@ -67,7 +67,7 @@ mod tests {
     #[tokio::test]
     async fn a_hold_id_tells_its_scope_among_those_that_there_are() {
         let router = Arc::new(Router::new(Arc::default()));
-        let engines = Engines::new(Arc::new(MemoryEngine::start(router)));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router)));
         assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Cluster)), Scope::Cluster);
         assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Node)), Scope::Cluster, "there is no other");
     }

@@ -38,6 +38,9 @@ pub enum Error {
     /// There are too many sessions.
     #[error("the server has {SESSIONS_MAX} sessions already; close some, or try again later")]
     TooManySessions,
+    /// The store that keeps the truth can't be reached.
+    #[error("{0}")]
+    BackendUnavailable(&'static str),
     /// The server is on its way out.
     #[error("this server is shutting down; ask another one, or this one again when it is back")]
     Draining,
@@ -60,6 +63,7 @@ impl Error {
             Self::SessionSuperseded => ErrorReason::SessionSuperseded,
             Self::SessionExpired => ErrorReason::SessionExpired,
             Self::TooManySessions => ErrorReason::QuotaExceeded,
+            Self::BackendUnavailable(_) => ErrorReason::BackendUnavailable,
             Self::Draining => ErrorReason::Draining,
         }
     }
@@ -79,6 +83,7 @@ impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Refused(refusal) => Self::Refused(refusal),
+            EngineError::Unavailable(why) => Self::BackendUnavailable(why),
         }
     }
 }

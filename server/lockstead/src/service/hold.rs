@@ -147,7 +147,10 @@ impl Holding {
                 self.state = State::Held(grant.hold);
                 HoldEvent::Acquired(*grant)
             }
-            Event::Ended { reason: EndReason::Released, .. } => self.end_with(HoldEvent::Released),
+            // Nobody has the secret to move it; but if somebody had, it would be over here.
+            Event::Ended { reason: EndReason::Released, .. } | Event::Moved { .. } => {
+                self.end_with(HoldEvent::Released)
+            }
             Event::Ended { hold, reason, .. } => self.end_with(HoldEvent::Lost(*hold, loss_reason(*reason))),
         }
     }

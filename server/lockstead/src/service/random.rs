@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use lockstead_engine::SharedKey;
+
 /// How many ids are drawn from the operating system at a time; a system call for each would be a tenth of what an
 /// acquire costs.
 const POOL_IDS: usize = 64;
@@ -35,6 +37,15 @@ pub fn bits() -> u128 {
         pool.used += ID_BYTES;
         u128::from_le_bytes(id)
     })
+}
+
+/// A key for a server that shares it with nobody.
+pub fn key() -> SharedKey {
+    let mut bytes = [0; 32];
+    for half in bytes.chunks_exact_mut(ID_BYTES) {
+        half.copy_from_slice(&self::bits().to_le_bytes());
+    }
+    SharedKey::from_bytes(bytes)
 }
 
 #[cfg(test)]

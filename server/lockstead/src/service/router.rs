@@ -50,7 +50,9 @@ impl Listener for Router {
     fn on_events(&self, events: Vec<Event>) {
         for event in events {
             match &event {
-                Event::Granted { to: Some((session, _)), .. } | Event::Ended { to: Some(session), .. } => {
+                Event::Granted { to: Some((session, _)), .. }
+                | Event::Ended { to: Some(session), .. }
+                | Event::Moved { session } => {
                     self.deliver(*session, event);
                 }
                 Event::Granted { to: None, grant } => self.waits.grant(*grant),
@@ -67,6 +69,7 @@ pub fn loss_reason(reason: EndReason) -> LossReason {
         EndReason::Expired => LossReason::Expired,
         EndReason::Disconnected => LossReason::Disconnected,
         EndReason::Released => LossReason::Broken,
+        EndReason::BackendLost => LossReason::BackendLost,
     }
 }
 

@@ -198,7 +198,7 @@ mod tests {
     use std::time::Duration;
 
     use lockstead_core::{Acquire, Acquired, Claim, Get, Metadata, Mode, Name, Owner, Party};
-    use lockstead_engine::MemoryEngine;
+    use lockstead_engine::{MemoryEngine, SharedKey};
 
     use super::*;
     use crate::service::Router;
@@ -216,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_to_go_takes_the_acquire_back_whatever_its_own_answer() {
         let router = Arc::new(Router::new(Arc::new(Metrics::new())));
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(router.clone()));
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone()));
         engine.acquire(lease(1, None, false)).await.unwrap();
         let request = RequestId::parse("r").unwrap();
         let patient = router.waits.enter(&engine, HoldId::from_bits(2), Some(&request)).await;
@@ -235,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_joins_an_acquire_that_its_last_caller_withdraws() {
         let router = Arc::new(Router::new(Arc::new(Metrics::new())));
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(router.clone()));
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone()));
         let request = RequestId::parse("r").unwrap();
         let first = router.waits.enter(&engine, HoldId::from_bits(1), Some(&request)).await;
         let second = router.waits.enter(&engine, HoldId::from_bits(2), Some(&request)).await;

@@ -32,6 +32,7 @@ impl State {
                     attempt: session.attempt,
                     holds: self.operations.list_holds(),
                     pending_request_ids: self.operations.list_pending(),
+                    options: Some(wire::options(&self.config)),
                 })
             }
         };

@@ -213,7 +213,7 @@ impl State {
             FromServer::Pong(pong) => return self.on_pong(now, &pong),
             FromServer::Opened(_) | FromServer::Resumed(_) => return Err("the session is open already".to_owned()),
             // Their place in the queue is news to nobody yet; the other two are read before.
-            FromServer::Queued(_) | FromServer::Ping(_) | FromServer::Ended(_) => {}
+            FromServer::Queued(_) | FromServer::Ping(_) | FromServer::Ended(_) | FromServer::Draining(_) => {}
         }
         Ok(())
     }

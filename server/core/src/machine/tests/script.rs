@@ -176,7 +176,7 @@ impl Script {
                 (None, None) => holds.push((self.hold(claim), 1)),
             }
         }
-        ResumeSession { session, holds, pending }
+        ResumeSession { session, attempt: 1, holds, pending }
     }
 
     /// The id of the hold that scripts call by this label.

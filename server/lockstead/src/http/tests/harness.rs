@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http_body_util::BodyExt;
-use lockstead_engine::MemoryEngine;
+use lockstead_engine::{MemoryEngine, SharedKey};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -44,7 +44,7 @@ impl Server {
     pub(super) fn start() -> Self {
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(service::Router::new(metrics.clone()));
-        let engines = Engines::new(Arc::new(MemoryEngine::start(router.clone())));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone())));
         let draining = CancellationToken::new();
         let service = Service::new(engines, router, metrics, draining.clone());
         let document = serde_json::to_value(openapi()).unwrap();

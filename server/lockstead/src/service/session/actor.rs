@@ -241,6 +241,7 @@ impl Actor {
             let holds = resume.holds.iter().filter(|(held, _)| here(held));
             let command = ResumeSession {
                 session: self.session.id,
+                attempt: resume.attempt,
                 holds: holds.map(|(held, entries)| (held.hold, *entries)).collect(),
                 pending: resume.pending.clone(),
             };

@@ -191,7 +191,7 @@ impl Actor {
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
-            Event::Granted { to: None, .. } => {}
+            Event::Granted { to: None, .. } | Event::Moved { .. } => {}
             Event::Ended { hold, resource, reason, .. } => {
                 let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
                 let reason = loss_reason(reason);
