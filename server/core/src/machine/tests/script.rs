@@ -227,6 +227,7 @@ impl Script {
                 format!("{} loses {}: {reason:?}", session_label(*to), self.labels[hold])
             }
             Event::Ended { to: None, hold, reason, .. } => format!("lease {} ends: {reason:?}", self.labels[hold]),
+            Event::Moved { session } => panic!("there is nowhere for {session} to move to"),
         }
     }
 }
