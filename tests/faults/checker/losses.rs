@@ -1,0 +1,57 @@
+//! No hold is lost without a cause, and whoever lost one was told at once.
+
+use super::story::{Loss, Run, Story};
+use super::{Rule, Violation};
+use crate::fault::Victim;
+use crate::history::Micros;
+
+/// Between a loss and its notice, in a process that runs.
+const NOTICED_WITHIN: Micros = 1_000_000;
+
+/// Returns how many losses there were.
+pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) -> usize {
+    let mut losses = 0;
+    for story in run.stories.values() {
+        let Some(loss) = &story.loss else { continue };
+        losses += 1;
+        let mut wrong = |what: String| {
+            let (rule, ops) = (Rule::Losses, vec![story.op]);
+            let what = format!("{}: {} lost its hold ({}), {what}", story.ask.name, story.op, loss.reason);
+            violations.push(Violation { rule, at: loss.since, ops, what });
+        };
+        if !is_excused(run, story, loss) {
+            wrong("and nothing that had happened is a reason".to_owned());
+        }
+        if is_told_late(run, story, loss) {
+            wrong(format!("and was told {} ms later", (loss.noticed - loss.since) / 1_000));
+        }
+    }
+    losses
+}
+
+/// A single fault must be a reason by itself. Several together can add up to one.
+fn is_excused(run: &Run, story: &Story, loss: &Loss) -> bool {
+    let client = story.op.process.client;
+    if run.stalled_between(loss.since, loss.since) {
+        return true;
+    }
+    let concerns = |victim| victim == Victim::Everybody || victim == Victim::Client(client);
+    let outages: Vec<_> =
+        run.outages_between(loss.since, loss.since).filter(|outage| concerns(outage.fault.victim())).collect();
+    match outages[..] {
+        [] => false,
+        [only] => {
+            let lasted_ms = only.end.min(loss.since).saturating_sub(only.begin) / 1_000;
+            only.fault.excuses(&run.site, lasted_ms, client, story.ask.hung_on, &loss.reason)
+        }
+        // Nobody breaks holds here.
+        _ => loss.reason != "BROKEN",
+    }
+}
+
+fn is_told_late(run: &Run, story: &Story, loss: &Loss) -> bool {
+    let late = loss.noticed.saturating_sub(loss.since) > NOTICED_WITHIN;
+    let stops = run.lives.get(&story.op.process).map(|life| &life.stops[..]).unwrap_or_default();
+    let stopped = stops.iter().any(|(begin, end)| *begin <= loss.noticed && *end + NOTICED_WITHIN >= loss.since);
+    late && !stopped && !run.stalled_between(loss.since, loss.noticed)
+}
