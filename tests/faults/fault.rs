@@ -9,155 +9,215 @@ use crate::plan::{Site, Topology};
 
 /// Something that breaks, and is mended after a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "of", rename_all = "snake_case")]
 pub(crate) enum Fault {
-    /// A server is killed, and started again after a while.
-    ServerKilled { server: usize, down_ms: u64 },
-    /// All servers are.
-    AllServersKilled { down_ms: u64 },
-    /// A server stands still.
-    ServerStopped { server: usize, for_ms: u64 },
-    /// A server is told to end, and started again when it has.
-    ServerDrained { server: usize },
-    /// A server and Redis can't hear each other.
-    ServerCut { server: usize, for_ms: u64 },
-
-    /// A client is killed, and another one takes its place.
-    ClientKilled { client: usize },
-    /// A client stands still.
-    ClientStopped { client: usize, for_ms: u64 },
-    /// A client and the servers can't hear each other.
-    ClientCut { client: usize, for_ms: u64 },
-    /// All connections of a client break.
-    ClientReset { client: usize },
-
-    /// Redis is killed, and comes back without its data.
-    RedisKilled { down_ms: u64 },
-    /// All data is deleted.
-    RedisFlushed,
-    /// The node of a partition stands still.
-    RedisStopped { partition: u16, for_ms: u64 },
-    /// Redis breaks all its connections.
-    RedisReset,
-    /// The primary of a partition dies with its last writes, and a replica takes over.
-    RedisFailedOver { partition: u16 },
+    Server(ServerFault),
+    Redis(RedisFault),
+    Client(ClientFault),
 }
 
-/// Whom a fault concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Victim {
-    Everybody,
-    Client(usize),
+/// What a server suffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum ServerFault {
+    /// It is killed, and started again after a while.
+    Killed { server: usize, down_ms: u64 },
+    /// All servers are.
+    AllKilled { down_ms: u64 },
+    /// It stands still.
+    Stopped { server: usize, for_ms: u64 },
+    /// It is told to end, and started again when it has.
+    Drained { server: usize },
+    /// It and Redis can't hear each other.
+    Cut { server: usize, for_ms: u64 },
+}
+
+/// What Redis suffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum RedisFault {
+    /// It is killed, and comes back without its data.
+    Killed { down_ms: u64 },
+    /// All data is deleted.
+    Flushed,
+    /// The node of a partition stands still.
+    Stopped { partition: u16, for_ms: u64 },
+    /// It breaks all its connections.
+    Reset,
+    /// The primary of a partition dies with its last writes, and a replica takes over.
+    FailedOver { partition: u16 },
+}
+
+/// What a client suffers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum ClientFault {
+    /// It is killed, and another one takes its place.
+    Killed { client: usize },
+    /// It stands still.
+    Stopped { client: usize, for_ms: u64 },
+    /// It and the servers can't hear each other.
+    Cut { client: usize, for_ms: u64 },
+    /// All its connections break.
+    Reset { client: usize },
+}
+
+/// A loss that wants a reason.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charge<'a> {
+    pub(crate) client: usize,
+    pub(crate) hung_on: HungOn,
+    /// The word that the client was told.
+    pub(crate) reason: &'a str,
+    /// How long the fault had lasted by then.
+    pub(crate) lasted_ms: u64,
 }
 
 impl Fault {
     /// Its name in the summary.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::ServerKilled { .. } => "server killed",
-            Self::AllServersKilled { .. } => "all servers killed",
-            Self::ServerStopped { .. } => "server stopped",
-            Self::ServerDrained { .. } => "server drained",
-            Self::ServerCut { .. } => "server cut from Redis",
-            Self::ClientKilled { .. } => "client killed",
-            Self::ClientStopped { .. } => "client stopped",
-            Self::ClientCut { .. } => "client cut",
-            Self::ClientReset { .. } => "client's connections broken",
-            Self::RedisKilled { .. } => "Redis killed, back empty",
-            Self::RedisFlushed => "Redis flushed",
-            Self::RedisStopped { .. } => "Redis stopped",
-            Self::RedisReset => "Redis' connections broken",
-            Self::RedisFailedOver { .. } => "Redis failed over",
+            Self::Server(ServerFault::Killed { .. }) => "server killed",
+            Self::Server(ServerFault::AllKilled { .. }) => "all servers killed",
+            Self::Server(ServerFault::Stopped { .. }) => "server stopped",
+            Self::Server(ServerFault::Drained { .. }) => "server drained",
+            Self::Server(ServerFault::Cut { .. }) => "server cut from Redis",
+            Self::Redis(RedisFault::Killed { .. }) => "Redis killed and back empty",
+            Self::Redis(RedisFault::Flushed) => "Redis flushed",
+            Self::Redis(RedisFault::Stopped { .. }) => "Redis stopped",
+            Self::Redis(RedisFault::Reset) => "connections to Redis broken",
+            Self::Redis(RedisFault::FailedOver { .. }) => "Redis failed over",
+            Self::Client(ClientFault::Killed { .. }) => "client killed",
+            Self::Client(ClientFault::Stopped { .. }) => "client stopped",
+            Self::Client(ClientFault::Cut { .. }) => "client cut from the servers",
+            Self::Client(ClientFault::Reset { .. }) => "connections of a client broken",
         }
     }
 
-    pub(crate) fn victim(&self) -> Victim {
-        match self {
-            Self::ClientKilled { client }
-            | Self::ClientStopped { client, .. }
-            | Self::ClientCut { client, .. }
-            | Self::ClientReset { client } => Victim::Client(*client),
-            _ => Victim::Everybody,
-        }
+    /// The only client that suffers from it; `None` if all may.
+    pub(crate) fn victim(&self) -> Option<usize> {
+        if let Self::Client(fault) = self { Some(fault.client()) } else { None }
+    }
+
+    /// Whether it may concern a client.
+    pub(crate) fn concerns(&self, client: usize) -> bool {
+        self.victim().is_none_or(|victim| victim == client)
     }
 
     /// Whether a server may see the streams of a client end before the client does. A session that is released by its
     /// break is free from that moment on: its user chose speed.
     pub(crate) fn ends_streams_of(&self, client: usize, site: &Site) -> bool {
         match self {
-            Self::ServerDrained { .. } => true,
-            Self::ServerKilled { .. } | Self::AllServersKilled { .. } => !site.outlives_servers(),
-            Self::ClientReset { client: victim } => *victim == client,
+            Self::Server(ServerFault::Drained { .. }) => true,
+            Self::Server(ServerFault::Killed { .. } | ServerFault::AllKilled { .. }) => !site.outlives_servers(),
+            Self::Client(ClientFault::Reset { client: victim }) => *victim == client,
             _ => false,
         }
     }
 
-    /// Whether it alone, after it lasted so long, is reason enough for a client to lose a hold.
-    pub(crate) fn excuses(&self, site: &Site, lasted_ms: u64, client: usize, hung_on: HungOn, reason: &str) -> bool {
-        let silent_too_long = lasted_ms >= site.patience_ms(client) / 3;
-        let is_release = hung_on == HungOn::Release;
+    /// Whether it alone is reason enough for a client to lose a hold.
+    pub(crate) fn excuses(&self, site: &Site, charge: &Charge) -> bool {
+        // Nobody breaks holds here.
+        if charge.reason == "BROKEN" || !self.concerns(charge.client) {
+            return false;
+        }
+        // A lease that could not be renewed in time ends. One that could must be there.
+        if charge.hung_on == HungOn::Ttl {
+            return charge.reason == "EXPIRED" || !site.outlives_servers();
+        }
+        let too_long = charge.lasted_ms >= site.patience_ms(charge.client) / 3;
+        let by_break = charge.hung_on == HungOn::Release && charge.reason == "DISCONNECTED";
         match self {
-            // The memory engine's holds end with their server.
-            Self::ServerKilled { .. } | Self::AllServersKilled { .. } | Self::ServerDrained { .. }
-                if !site.outlives_servers() =>
-            {
-                true
-            }
-            Self::AllServersKilled { .. } => reason != "BROKEN",
-            // Another server goes on with a session that is kept, if there is one.
-            Self::ServerKilled { .. } => is_release && reason == "DISCONNECTED" || site.servers < 2,
-            Self::ServerDrained { .. } => site.servers < 2,
-            Self::ServerStopped { .. } | Self::ServerCut { .. } | Self::RedisStopped { .. } => {
-                silent_too_long && reason != "BROKEN"
-            }
-            Self::ClientStopped { client: victim, .. } | Self::ClientCut { client: victim, .. } => {
-                *victim == client && silent_too_long && (reason == "EXPIRED" || is_release && reason == "DISCONNECTED")
-            }
-            Self::ClientReset { client: victim } => *victim == client && is_release && reason == "DISCONNECTED",
-            Self::ClientKilled { .. } => false,
+            Self::Server(fault) => fault.excuses(site, too_long, by_break),
             // Whoever lives puts back what was lost.
-            Self::RedisFlushed | Self::RedisReset => false,
-            Self::RedisKilled { .. } => silent_too_long && reason != "BROKEN",
-            Self::RedisFailedOver { .. } => matches!(reason, "BACKEND_LOST" | "EXPIRED"),
+            Self::Redis(RedisFault::Flushed | RedisFault::Reset) | Self::Client(ClientFault::Killed { .. }) => false,
+            Self::Redis(RedisFault::Killed { .. } | RedisFault::Stopped { .. }) => too_long,
+            Self::Redis(RedisFault::FailedOver { .. }) => matches!(charge.reason, "BACKEND_LOST" | "EXPIRED"),
+            Self::Client(ClientFault::Stopped { .. } | ClientFault::Cut { .. }) => {
+                too_long && (charge.reason == "EXPIRED" || by_break)
+            }
+            Self::Client(ClientFault::Reset { .. }) => by_break,
         }
     }
 
     /// Whether it can happen at a place like this.
     pub(crate) fn is_possible(&self, site: &Site) -> bool {
-        let redis = site.topology != Topology::Memory;
+        let (single, redis) = (site.topology == Topology::Single, site.topology != Topology::Memory);
         match self {
-            Self::ServerCut { .. } | Self::RedisKilled { .. } => site.topology == Topology::Single,
-            // A primary that wakes up believes for a moment that it still is one. Only acknowledged writes protect from it.
-            Self::RedisStopped { .. } => site.topology == Topology::Single || redis && site.min_acks > 0,
-            Self::RedisFailedOver { .. } => matches!(site.topology, Topology::Sentinel | Topology::Cluster),
-            Self::RedisFlushed | Self::RedisReset => redis,
-            Self::AllServersKilled { .. } => site.servers > 1,
-            _ => true,
+            Self::Server(ServerFault::Cut { .. }) | Self::Redis(RedisFault::Killed { .. }) => single,
+            // A primary that wakes up believes for a moment that it still is one, and only acknowledged writes protect
+            // from that.
+            Self::Redis(RedisFault::Stopped { .. }) => single || redis && site.min_acks > 0,
+            Self::Redis(RedisFault::FailedOver { .. }) => redis && !single,
+            Self::Redis(RedisFault::Flushed | RedisFault::Reset) => redis,
+            Self::Server(ServerFault::AllKilled { .. }) => site.servers > 1,
+            Self::Server(_) | Self::Client(_) => true,
+        }
+    }
+
+    /// How long it is planned to last; mending takes a little more.
+    pub(crate) fn lasts_ms(&self) -> u64 {
+        match self {
+            Self::Server(ServerFault::Killed { down_ms, .. } | ServerFault::AllKilled { down_ms })
+            | Self::Redis(RedisFault::Killed { down_ms }) => *down_ms,
+            Self::Server(ServerFault::Stopped { for_ms, .. } | ServerFault::Cut { for_ms, .. })
+            | Self::Client(ClientFault::Stopped { for_ms, .. } | ClientFault::Cut { for_ms, .. })
+            | Self::Redis(RedisFault::Stopped { for_ms, .. }) => *for_ms,
+            _ => 0,
+        }
+    }
+
+    fn target(&self) -> Option<String> {
+        match self {
+            Self::Server(
+                ServerFault::Killed { server, .. }
+                | ServerFault::Stopped { server, .. }
+                | ServerFault::Drained { server }
+                | ServerFault::Cut { server, .. },
+            ) => Some(format!("server {server}")),
+            Self::Client(fault) => Some(format!("client {}", fault.client())),
+            Self::Redis(RedisFault::Stopped { partition, .. } | RedisFault::FailedOver { partition }) => {
+                Some(format!("the node of partition {partition}"))
+            }
+            Self::Server(ServerFault::AllKilled { .. }) | Self::Redis(_) => None,
+        }
+    }
+}
+
+impl ServerFault {
+    fn excuses(&self, site: &Site, too_long: bool, by_break: bool) -> bool {
+        match self {
+            // The memory engine's holds end with their server.
+            Self::Killed { .. } | Self::Drained { .. } if !site.outlives_servers() => true,
+            Self::AllKilled { .. } => true,
+            // Another server goes on with the session, if there is one.
+            Self::Killed { .. } => by_break || site.servers < 2,
+            Self::Drained { .. } => site.servers < 2,
+            Self::Stopped { .. } | Self::Cut { .. } => too_long,
+        }
+    }
+}
+
+impl ClientFault {
+    pub(crate) fn client(&self) -> usize {
+        match self {
+            Self::Killed { client }
+            | Self::Stopped { client, .. }
+            | Self::Cut { client, .. }
+            | Self::Reset { client } => *client,
         }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.kind();
-        match self {
-            Self::ServerKilled { server, down_ms } => write!(f, "{kind}: {server}, back after {down_ms} ms"),
-            Self::AllServersKilled { down_ms } | Self::RedisKilled { down_ms } => {
-                write!(f, "{kind}, after {down_ms} ms")
-            }
-            Self::ServerStopped { server, for_ms } | Self::ServerCut { server, for_ms } => {
-                write!(f, "{kind}: {server}, for {for_ms} ms")
-            }
-            Self::ServerDrained { server } => write!(f, "{kind}: {server}"),
-            Self::ClientKilled { client } | Self::ClientReset { client } => write!(f, "{kind}: {client}"),
-            Self::ClientStopped { client, for_ms } | Self::ClientCut { client, for_ms } => {
-                write!(f, "{kind}: {client}, for {for_ms} ms")
-            }
-            Self::RedisStopped { partition, for_ms } => {
-                write!(f, "{kind}: the node of partition {partition}, for {for_ms} ms")
-            }
-            Self::RedisFailedOver { partition } => write!(f, "{kind}: the node of partition {partition}"),
-            Self::RedisFlushed | Self::RedisReset => f.write_str(kind),
+        f.write_str(self.kind())?;
+        if let Some(target) = self.target() {
+            write!(f, ": {target}")?;
         }
+        if self.lasts_ms() > 0 {
+            write!(f, ", for {} ms", self.lasts_ms())?;
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::fault::{ClientFault, Fault, RedisFault, ServerFault};
 use crate::history::HungOn;
 
 /// Partitions of the engine.
@@ -54,18 +54,20 @@ pub(crate) struct ClientSite {
     pub(crate) workers: usize,
 }
 
-/// What is done, in the order of time. Faults of different lanes can overlap, those of one lane never do.
+/// What is done to whom, each list in the order of time. Faults of different lists can overlap, those of one never do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) site: Site,
-    pub(crate) lanes: Vec<Vec<Planned>>,
+    pub(crate) servers: Vec<Planned<ServerFault>>,
+    pub(crate) redis: Vec<Planned<RedisFault>>,
+    pub(crate) clients: Vec<Planned<ClientFault>>,
 }
 
 /// A fault and when it begins, counted from the beginning of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Planned {
+pub(crate) struct Planned<F> {
     pub(crate) at_ms: u64,
-    pub(crate) fault: Fault,
+    pub(crate) fault: F,
 }
 
 impl Site {
@@ -113,23 +115,23 @@ impl Plan {
         let site = Site::draw(&mut rng.fork(), seed, seconds, topology);
         let calm = 2 * site.server_lease_ms + CALM_AFTER_LEASES_MS;
         let weather = |at: u64| at >= PEACE_AT_FIRST_MS && (at - PEACE_AT_FIRST_MS) % (STORM_MS + calm) < STORM_MS;
-        let lanes = vec![
-            lane(&mut rng.fork(), &site, server_fault, weather),
-            lane(&mut rng.fork(), &site, redis_fault, weather),
+        Self {
+            servers: schedule(&mut rng.fork(), &site, server_fault, weather),
+            redis: schedule(&mut rng.fork(), &site, redis_fault, weather),
             // What is done to one client disturbs no other.
-            lane(&mut rng.fork(), &site, client_fault, |at| at >= PEACE_AT_FIRST_MS),
-        ];
-        Self { site, lanes }
+            clients: schedule(&mut rng.fork(), &site, client_fault, |at| at >= PEACE_AT_FIRST_MS),
+            site,
+        }
     }
 }
 
-/// Faults of one kind after another, as long as the run goes on.
-fn lane(
+/// One fault after another, as long as the run goes on.
+fn schedule<F: Clone + Into<Fault>>(
     rng: &mut Rng,
     site: &Site,
-    draw: fn(&mut Rng, &Site) -> Fault,
+    draw: fn(&mut Rng, &Site) -> F,
     may_begin: impl Fn(u64) -> bool,
-) -> Vec<Planned> {
+) -> Vec<Planned<F>> {
     let mut planned = Vec::new();
     let mut at_ms = 0;
     loop {
@@ -138,66 +140,68 @@ fn lane(
             return planned;
         }
         let fault = draw(rng, site);
-        if may_begin(at_ms) && fault.is_possible(site) {
-            at_ms += fault.lasts_ms();
-            planned.push(Planned { at_ms: at_ms - fault.lasts_ms(), fault });
+        let general: Fault = fault.clone().into();
+        if may_begin(at_ms) && general.is_possible(site) {
+            planned.push(Planned { at_ms, fault });
+            at_ms += general.lasts_ms();
         }
     }
 }
 
-fn server_fault(rng: &mut Rng, site: &Site) -> Fault {
+fn server_fault(rng: &mut Rng, site: &Site) -> ServerFault {
     let server = rng.usize(..site.servers);
     let lease = site.server_lease_ms;
     let down_ms = if rng.bool() { 0 } else { rng.u64(..2 * lease) };
     let for_ms = rng.u64(lease / 2..2 * lease);
     match rng.u32(..12) {
-        0..4 => Fault::ServerKilled { server, down_ms },
-        4..7 => Fault::ServerStopped { server, for_ms },
-        7..9 => Fault::ServerDrained { server },
-        9..11 => Fault::ServerCut { server, for_ms: rng.u64(lease / 8..2 * lease) },
-        _ => Fault::AllServersKilled { down_ms },
+        0..4 => ServerFault::Killed { server, down_ms },
+        4..7 => ServerFault::Stopped { server, for_ms },
+        7..9 => ServerFault::Drained { server },
+        9..11 => ServerFault::Cut { server, for_ms: rng.u64(lease / 8..2 * lease) },
+        _ => ServerFault::AllKilled { down_ms },
     }
 }
 
-fn redis_fault(rng: &mut Rng, site: &Site) -> Fault {
+fn redis_fault(rng: &mut Rng, site: &Site) -> RedisFault {
     let partition = rng.u16(..PARTITIONS);
     let for_ms = rng.u64(site.server_lease_ms / 8..2 * site.server_lease_ms);
     let down_ms = if rng.bool() { 0 } else { rng.u64(..site.server_lease_ms) };
     match rng.u32(..12) {
-        0..3 => Fault::RedisFlushed,
-        3..6 => Fault::RedisKilled { down_ms },
-        6..8 => Fault::RedisStopped { partition, for_ms },
-        8..10 => Fault::RedisFailedOver { partition },
-        _ => Fault::RedisReset,
+        0..3 => RedisFault::Flushed,
+        3..6 => RedisFault::Killed { down_ms },
+        6..8 => RedisFault::Stopped { partition, for_ms },
+        8..10 => RedisFault::FailedOver { partition },
+        _ => RedisFault::Reset,
     }
 }
 
-fn client_fault(rng: &mut Rng, site: &Site) -> Fault {
+fn client_fault(rng: &mut Rng, site: &Site) -> ClientFault {
     let client = rng.usize(..site.clients.len());
     let timeout = site.clients[client].session_timeout_ms;
     let for_ms = rng.u64(timeout / 8..2 * timeout);
     match rng.u32(..8) {
-        0..2 => Fault::ClientKilled { client },
-        2..4 => Fault::ClientStopped { client, for_ms },
-        4..6 => Fault::ClientCut { client, for_ms },
-        _ => Fault::ClientReset { client },
+        0..2 => ClientFault::Killed { client },
+        2..4 => ClientFault::Stopped { client, for_ms },
+        4..6 => ClientFault::Cut { client, for_ms },
+        _ => ClientFault::Reset { client },
     }
 }
 
-impl Fault {
-    /// How long it is planned to last; mending takes a little more.
-    fn lasts_ms(&self) -> u64 {
-        match self {
-            Self::ServerKilled { down_ms, .. } | Self::AllServersKilled { down_ms } | Self::RedisKilled { down_ms } => {
-                *down_ms
-            }
-            Self::ServerStopped { for_ms, .. }
-            | Self::ServerCut { for_ms, .. }
-            | Self::ClientStopped { for_ms, .. }
-            | Self::ClientCut { for_ms, .. }
-            | Self::RedisStopped { for_ms, .. } => *for_ms,
-            _ => 0,
-        }
+impl From<ServerFault> for Fault {
+    fn from(fault: ServerFault) -> Self {
+        Self::Server(fault)
+    }
+}
+
+impl From<RedisFault> for Fault {
+    fn from(fault: RedisFault) -> Self {
+        Self::Redis(fault)
+    }
+}
+
+impl From<ClientFault> for Fault {
+    fn from(fault: ClientFault) -> Self {
+        Self::Client(fault)
     }
 }
 
@@ -215,6 +219,14 @@ mod tests {
         assert_ne!(Plan::draw(1, 60, None), Plan::draw(2, 60, None));
     }
 
+    /// All faults of a plan, list by list.
+    fn faults(plan: Plan) -> [Vec<(u64, Fault)>; 3] {
+        fn general<F: Into<Fault>>(planned: Vec<Planned<F>>) -> Vec<(u64, Fault)> {
+            planned.into_iter().map(|planned| (planned.at_ms, planned.fault.into())).collect()
+        }
+        [general(plan.servers), general(plan.redis), general(plan.clients)]
+    }
+
     #[test]
     fn the_topology_changes_what_is_possible_and_nothing_else() {
         let drawn = Plan::draw(7, 60, None);
@@ -222,14 +234,14 @@ mod tests {
         assert_eq!(drawn, asked);
         let memory = Plan::draw(7, 60, Some(Topology::Memory));
         assert_eq!(memory.site.clients, drawn.site.clients);
-        assert!(memory.lanes[1].is_empty(), "there is no Redis to break");
+        assert!(memory.redis.is_empty(), "there is no Redis to break");
     }
 
     #[test]
     fn every_fault_is_drawn_where_it_is_possible() {
         let kinds = |topology| -> HashSet<&str> {
             let plans = (0..40).map(|seed| Plan::draw(seed, 60, Some(topology)));
-            plans.flat_map(|plan| plan.lanes).flatten().map(|planned| planned.fault.kind()).collect()
+            plans.flat_map(faults).flatten().map(|(_, fault)| fault.kind()).collect()
         };
         assert_eq!(kinds(Topology::Single).len(), 13, "all but a failover");
         assert_eq!(kinds(Topology::Sentinel).len(), 12, "all but a cut from Redis and an empty restart");
@@ -238,10 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_one_lane_do_not_overlap() {
-        for plan in (0..40).map(|seed| Plan::draw(seed, 60, None)) {
-            for pair in plan.lanes.iter().flat_map(|lane| lane.windows(2)) {
-                assert!(pair[0].at_ms + pair[0].fault.lasts_ms() < pair[1].at_ms);
+    fn faults_of_one_kind_do_not_overlap() {
+        for list in (0..40).map(|seed| Plan::draw(seed, 60, None)).flat_map(faults) {
+            for pair in list.windows(2) {
+                assert!(pair[0].0 + pair[0].1.lasts_ms() < pair[1].0);
             }
         }
     }

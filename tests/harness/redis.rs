@@ -109,8 +109,8 @@ pub async fn command(url: &str, words: &[&str]) -> Value {
 /// A port on 127.0.0.1 that no other test uses, also while nobody listens there: a UDP socket of the same number marks
 /// it as taken. Below 22768, so that the bus of a cluster (10,000 above) stays out of the range of outgoing connections.
 #[derive(Debug)]
-pub(crate) struct Port {
-    pub(crate) number: u16,
+pub struct Port {
+    number: u16,
     _mark: UdpSocket,
 }
 
@@ -118,7 +118,11 @@ impl Port {
     const FIRST: u16 = 10_768;
     const COUNT: u16 = 12_000;
 
-    pub(crate) fn free() -> Self {
+    /// Takes one.
+    ///
+    /// # Panics
+    /// If all are taken.
+    pub fn free() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         // Test processes begin at different ports, or they would all try the same ones first.
         let begin = std::process::id().wrapping_mul(97);
@@ -134,5 +138,10 @@ impl Port {
             }
         }
         panic!("no port is free");
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
     }
 }

@@ -2,18 +2,15 @@
 
 use super::story::{Loss, Run, Story};
 use super::{Rule, Violation};
-use crate::fault::Victim;
+use crate::fault::Charge;
 use crate::history::Micros;
 
 /// Between a loss and its notice, in a process that runs.
 const NOTICED_WITHIN: Micros = 1_000_000;
 
-/// Returns how many losses there were.
-pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) -> usize {
-    let mut losses = 0;
+pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) {
     for story in run.stories.values() {
         let Some(loss) = &story.loss else { continue };
-        losses += 1;
         let mut wrong = |what: String| {
             let (rule, ops) = (Rule::Losses, vec![story.op]);
             let what = format!("{}: {} lost its hold ({}), {what}", story.ask.name, story.op, loss.reason);
@@ -26,7 +23,6 @@ pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) -> usize {
             wrong(format!("and was told {} ms later", (loss.noticed - loss.since) / 1_000));
         }
     }
-    losses
 }
 
 /// A single fault must be a reason by itself. Several together can add up to one.
@@ -35,16 +31,14 @@ fn is_excused(run: &Run, story: &Story, loss: &Loss) -> bool {
     if run.stalled_between(loss.since, loss.since) {
         return true;
     }
-    let concerns = |victim| victim == Victim::Everybody || victim == Victim::Client(client);
-    let outages: Vec<_> =
-        run.outages_between(loss.since, loss.since).filter(|outage| concerns(outage.fault.victim())).collect();
-    match outages[..] {
+    let outages = run.outages_between(loss.since, loss.since).filter(|outage| outage.fault.concerns(client));
+    match outages.collect::<Vec<_>>()[..] {
         [] => false,
         [only] => {
             let lasted_ms = only.end.min(loss.since).saturating_sub(only.begin) / 1_000;
-            only.fault.excuses(&run.site, lasted_ms, client, story.ask.hung_on, &loss.reason)
+            let charge = Charge { client, hung_on: story.ask.hung_on, reason: &loss.reason, lasted_ms };
+            only.fault.excuses(&run.site, &charge)
         }
-        // Nobody breaks holds here.
         _ => loss.reason != "BROKEN",
     }
 }

@@ -48,7 +48,6 @@ pub(crate) struct Findings {
     pub(crate) violations: Vec<Violation>,
     /// How many pairs of waiters the rule of order was applied to.
     pub(crate) ordered_pairs: usize,
-    pub(crate) losses: usize,
 }
 
 /// Applies all rules.
@@ -61,10 +60,10 @@ pub(crate) fn check(lines: &[Line]) -> Findings {
     exclusion::check(&run, &mut violations);
     tokens::check(&run, &mut violations);
     let ordered_pairs = order::check(&run, &mut violations);
-    let losses = losses::check(&run, &mut violations);
+    losses::check(&run, &mut violations);
     progress::check(&run, &mut violations);
     violations.sort_by_key(|violation| (violation.rule, violation.at));
-    Findings { violations, ordered_pairs, losses }
+    Findings { violations, ordered_pairs }
 }
 
 impl fmt::Display for Rule {

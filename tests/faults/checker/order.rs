@@ -6,7 +6,6 @@
 
 use super::story::{Outcome, Run, Story};
 use super::{Rule, Violation};
-use crate::fault::Victim;
 use crate::history::{Micros, Refusal};
 
 /// How much sooner than asked a wait may end.
@@ -76,8 +75,5 @@ fn is_disturbed(run: &Run, earlier: &Story, later: &Story, granted: Micros) -> b
     let clients = [earlier.op.process.client, later.op.process.client];
     let mut outages = run.outages_between(earlier.asked, granted);
     run.stalled_between(earlier.asked, granted)
-        || outages.any(|outage| match outage.fault.victim() {
-            Victim::Everybody => true,
-            Victim::Client(client) => clients.contains(&client),
-        })
+        || outages.any(|outage| clients.into_iter().any(|client| outage.fault.concerns(client)))
 }

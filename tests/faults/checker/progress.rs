@@ -30,7 +30,6 @@ fn unfinished(run: &Run, story: &Story) -> Option<(Micros, String)> {
     let ended_well = run.lives.get(&story.op.process).is_some_and(|life| life.killed.is_none() && life.ended.is_some());
     match &story.outcome {
         Outcome::Granted { at, .. } if is_probe && !story.given_back => Some((*at, "was never given back".to_owned())),
-        Outcome::Granted { .. } => None,
         Outcome::Open if is_probe || ended_well => Some((run.end, "was never answered".to_owned())),
         Outcome::Unknown { at, reason, message } if is_probe || !FAILURES.contains(&reason.as_str()) => {
             Some((*at, format!("failed: {message}")))

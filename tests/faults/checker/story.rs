@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Rule, Violation};
-use crate::fault::{Fault, Victim};
+use crate::fault::Fault;
 use crate::history::{Ask, Event, HungOn, Line, Micros, Op, Process, Refusal};
 use crate::plan::Site;
 
@@ -233,13 +233,10 @@ impl Run {
     }
 
     /// For how long after the end of a fault its consequences may show.
-    fn aftermath(&self, victim: Victim) -> Micros {
-        let lease = self.site.server_lease_ms * 1_000;
+    fn aftermath(&self, victim: Option<usize>) -> Micros {
+        let lease = if victim.is_none() { self.site.server_lease_ms * 1_000 } else { 0 };
         let longest_session = self.site.clients.iter().map(|client| client.session_timeout_ms).max().unwrap_or(0);
-        match victim {
-            Victim::Everybody => lease + longest_session * 1_000 + MARGIN,
-            Victim::Client(_) => longest_session * 1_000 + MARGIN,
-        }
+        lease + longest_session * 1_000 + MARGIN
     }
 
     /// The faults that may show between two moments.
@@ -251,7 +248,7 @@ impl Run {
 
     /// Whether the machine stood still then, or shortly before.
     pub(super) fn stalled_between(&self, from: Micros, to: Micros) -> bool {
-        let aftermath = self.aftermath(Victim::Everybody);
+        let aftermath = self.aftermath(None);
         self.stalls.iter().any(|(begin, end)| *begin <= to && end + aftermath >= from)
     }
 

@@ -45,11 +45,11 @@ fn line(text: &str) -> Line {
         ["queue", name, ref waiting @ ..] => {
             json!({ "event": "queue", "name": name, "waiting": waiting.iter().map(|a| op(a)).collect::<Vec<_>>() })
         }
-        ["breaks", fault] => json!({ "event": "fault_begins", "number": 0, "fault": { "kind": fault } }),
-        ["breaks", fault, of] => {
-            let number: usize = of.parse().unwrap_or_else(|_| client(of));
+        ["breaks", of, kind, number] => {
+            let number: usize = number.parse().unwrap_or_else(|_| client(number));
             let fault = json!({
-                "kind": fault, "server": number, "client": number, "partition": number, "for_ms": 0, "down_ms": 0,
+                "of": of, "kind": kind,
+                "server": number, "client": number, "partition": number, "for_ms": 0, "down_ms": 0,
             });
             json!({ "event": "fault_begins", "number": 0, "fault": fault })
         }
@@ -129,8 +129,8 @@ fn a_belief_ends_with_a_loss_and_with_its_process() {
     let b = ["30 b asks x 9/9 keep -", "60 b has 2 until 3000"];
     is_fine(&then(&[
         b[0],
-        "40 breaks server_killed 0",
-        "45 breaks redis_flushed",
+        "40 breaks server killed 0",
+        "45 breaks redis flushed 0",
         "50 a lost BACKEND_LOST since 50",
         b[1],
     ]));
@@ -155,14 +155,14 @@ fn a_released_session_is_free_from_the_break_of_its_stream_on() {
         let lines = lines.map(str::to_owned);
         check(&history("single", &lines.iter().map(String::as_str).collect::<Vec<_>>())).violations
     };
-    assert_eq!(lines("release", "client_reset"), []);
-    assert!(!lines("keep", "client_reset").is_empty(), "one that is kept is not");
-    assert!(!lines("release", "client_stopped").is_empty(), "and nor does a stop break a stream");
+    assert_eq!(lines("release", "client reset"), []);
+    assert!(!lines("keep", "client reset").is_empty(), "one that is kept is not");
+    assert!(!lines("release", "client stopped").is_empty(), "and nor does a stop break a stream");
 }
 
 #[test]
 fn a_memory_servers_end_is_the_end_of_its_holds() {
-    let killed = then(&["30 b asks x 9/9 keep -", "40 breaks server_killed 0", "45 b has 2 until 3000"]);
+    let killed = then(&["30 b asks x 9/9 keep -", "40 breaks server killed 0", "45 b has 2 until 3000"]);
     assert_eq!(check(&history("memory", &killed)).violations, []);
     assert_eq!(check(&history("single", &killed)).violations.len(), 1);
 }
@@ -190,7 +190,7 @@ fn tokens_grow_with_time() {
         &[Rule::Tokens],
         &then(&[
             "30 a gives back",
-            "40 breaks redis_flushed",
+            "40 breaks redis flushed 0",
             "50 mended",
             "60 b asks x 1/9 keep -",
             "70 b has 0 until 3000",
@@ -250,11 +250,11 @@ fn a_wait_that_was_over_is_in_nobodys_way() {
 #[test]
 fn places_may_be_lost_where_something_was_broken() {
     let b = ["30 b asks x 9/9 keep -", "40 b has 1 until 3000"];
-    is_fine(&after_waiting(&["35 breaks server_killed 0", "36 mended", b[0], b[1]]));
-    is_fine(&after_waiting(&["35 breaks client_reset a", "36 mended", b[0], b[1]]));
-    violates(&[Rule::Order], &after_waiting(&["35 breaks client_reset c", "36 mended", b[0], b[1]]));
+    is_fine(&after_waiting(&["35 breaks server killed 0", "36 mended", b[0], b[1]]));
+    is_fine(&after_waiting(&["35 breaks client reset a", "36 mended", b[0], b[1]]));
+    violates(&[Rule::Order], &after_waiting(&["35 breaks client reset c", "36 mended", b[0], b[1]]));
     // Long ago.
-    let lines = ["1 breaks server_killed 0", "2 mended", "9010 a asks x 9/9 keep -", "9020 queue x a"];
+    let lines = ["1 breaks server killed 0", "2 mended", "9010 a asks x 9/9 keep -", "9020 queue x a"];
     let b = ["9030 b asks x 9/9 keep -", "9040 b has 1 until 12000"];
     violates(&[Rule::Order], &[lines[0], lines[1], lines[2], lines[3], b[0], b[1]]);
 }
@@ -268,30 +268,30 @@ fn a_loss_has_a_cause() {
         check(&history("single", &lines.iter().map(String::as_str).collect::<Vec<_>>())).violations.len()
     };
     violates(&[Rule::Losses], &then(&["50 a lost EXPIRED since 50"]));
-    assert_eq!(lost("BACKEND_LOST", "redis_failed_over"), 0);
-    assert_eq!(lost("BROKEN", "redis_failed_over"), 1, "nobody breaks holds here");
-    assert_eq!(lost("BACKEND_LOST", "redis_reset"), 1, "a broken connection is no reason");
-    assert_eq!(lost("EXPIRED", "client_cut"), 1, "it was too short");
-    assert_eq!(lost("DISCONNECTED", "client_reset"), 1, "the session is kept");
-    assert_eq!(lost("EXPIRED", "server_killed"), 1, "there is another server");
+    assert_eq!(lost("BACKEND_LOST", "redis failed_over"), 0);
+    assert_eq!(lost("BROKEN", "redis failed_over"), 1, "nobody breaks holds here");
+    assert_eq!(lost("BACKEND_LOST", "redis reset"), 1, "a broken connection is no reason");
+    assert_eq!(lost("EXPIRED", "client cut"), 1, "it was too short");
+    assert_eq!(lost("DISCONNECTED", "client reset"), 1, "the session is kept");
+    assert_eq!(lost("EXPIRED", "server killed"), 1, "there is another server");
 }
 
 #[test]
 fn long_outages_and_several_at_once_are_causes() {
-    let cut = ["40 breaks client_cut a", "1040 mended", "1050 a lost EXPIRED since 1050"];
+    let cut = ["40 breaks client cut a", "1040 mended", "1050 a lost EXPIRED since 1050"];
     is_fine(&then(&cut));
-    violates(&[Rule::Losses], &then(&["40 breaks client_cut b", cut[1], cut[2]]));
+    violates(&[Rule::Losses], &then(&["40 breaks client cut b", cut[1], cut[2]]));
     is_fine(&then(&[
-        "40 breaks redis_reset 0",
+        "40 breaks redis reset 0",
         "41 mended",
-        "42 breaks server_killed 0",
+        "42 breaks server killed 0",
         "50 a lost EXPIRED since 50",
     ]));
 }
 
 #[test]
 fn a_loss_is_told_at_once() {
-    let cause = ["30 breaks redis_failed_over 0", "40 mended"];
+    let cause = ["30 breaks redis failed_over 0", "40 mended"];
     violates(&[Rule::Losses], &then(&[cause[0], cause[1], "1500 a lost BACKEND_LOST since 50"]));
     let stopped = ["45 a stopped", "1400 a continued", "1500 a lost BACKEND_LOST since 50"];
     is_fine(&then(&[cause[0], cause[1], stopped[0], stopped[1], stopped[2]]));
