@@ -8,8 +8,9 @@ use crate::history::{Ask, Event, Line, Micros, Op};
 
 /// What is shown before and after a violation.
 const AROUND: Micros = 1_500_000;
-/// Most lines of one timeline.
-const LINES: usize = 80;
+/// Most lines of a timeline before the violation, and after.
+const LINES_BEFORE: usize = 60;
+const LINES_AFTER: usize = 20;
 /// Most violations that are shown with their timeline.
 pub(crate) const SHOWN: usize = 5;
 
@@ -108,13 +109,13 @@ pub(crate) fn timeline(lines: &[Line], violation: &Violation) -> String {
         _ => (from..=to).contains(&line.at),
     };
     let shown: Vec<&&Line> = lines.iter().filter(concerns).collect();
-    // The end of a long timeline is nearer to the violation than its beginning.
-    let skipped = shown.len().saturating_sub(LINES);
+    let middle = shown.partition_point(|line| line.at <= violation.at);
+    let (first, last) = (middle.saturating_sub(LINES_BEFORE), shown.len().min(middle + LINES_AFTER));
     let mut text = String::new();
-    if skipped > 0 {
-        _ = writeln!(text, "  ({skipped} earlier lines are in the history)");
+    if shown.len() > last - first {
+        _ = writeln!(text, "  ({} of {} lines; all are in the history)", last - first, shown.len());
     }
-    for line in &shown[skipped..] {
+    for line in &shown[first..last] {
         let mark = if line.event.op().is_some_and(|op| violation.ops.contains(&op)) { '>' } else { ' ' };
         let at = line.at.saturating_sub(begin);
         _ = writeln!(text, "{mark} {:>6}.{:03}  {}", at / 1_000, at % 1_000, describe(&line.event, begin));

@@ -3,7 +3,7 @@
 use super::story::{Loss, Run, Story};
 use super::{Rule, Violation};
 use crate::fault::Charge;
-use crate::history::Micros;
+use crate::history::{HungOn, Micros};
 
 /// Between a loss and its notice, in a process that runs.
 const NOTICED_WITHIN: Micros = 1_000_000;
@@ -44,7 +44,9 @@ fn is_excused(run: &Run, story: &Story, loss: &Loss) -> bool {
 }
 
 fn is_told_late(run: &Run, story: &Story, loss: &Loss) -> bool {
-    let late = loss.noticed.saturating_sub(loss.since) > NOTICED_WITHIN;
+    // Nobody tells the holder of a lease; it knows its deadline.
+    let is_told = story.ask.hung_on != HungOn::Ttl;
+    let late = is_told && loss.noticed.saturating_sub(loss.since) > NOTICED_WITHIN;
     let stops = run.lives.get(&story.op.process).map(|life| &life.stops[..]).unwrap_or_default();
     let stopped = stops.iter().any(|(begin, end)| *begin <= loss.noticed && *end + NOTICED_WITHIN >= loss.since);
     late && !stopped && !run.stalled_between(loss.since, loss.noticed)

@@ -3,7 +3,7 @@
 
 use super::story::{Outcome, Run, Story};
 use super::{Rule, Violation};
-use crate::history::{Micros, PROBE, Refusal};
+use crate::history::{HungOn, Micros, PROBE, Refusal};
 
 /// What a call may fail with: that servers or their Redis were away, or a grant that was lost before it was seen.
 const FAILURES: [&str; 5] = ["UNAVAILABLE", "DRAINING", "BACKEND_UNAVAILABLE", "LOST", "CLOSED"];
@@ -31,6 +31,7 @@ fn unfinished(run: &Run, story: &Story) -> Option<(Micros, String)> {
     match &story.outcome {
         Outcome::Granted { at, .. } if is_probe && !story.given_back => Some((*at, "was never given back".to_owned())),
         Outcome::Open if is_probe || ended_well => Some((run.end, "was never answered".to_owned())),
+        Outcome::Unknown { at, reason, .. } if ended_unseen(run, story, *at, reason) => None,
         Outcome::Unknown { at, reason, message } if is_probe || !FAILURES.contains(&reason.as_str()) => {
             Some((*at, format!("failed: {message}")))
         }
@@ -40,4 +41,11 @@ fn unfinished(run: &Run, story: &Story) -> Option<(Micros, String)> {
         }
         _ => None,
     }
+}
+
+/// Whether a lease may have ended before its client, which asks for its deadline, heard that it was granted.
+fn ended_unseen(run: &Run, story: &Story, at: Micros, reason: &str) -> bool {
+    let client = story.op.process.client;
+    let disturbed = run.outages_between(story.asked, at).any(|outage| outage.fault.concerns(client));
+    story.ask.hung_on == HungOn::Ttl && reason == "NOT_HOLDER" && (disturbed || run.stalled_between(story.asked, at))
 }

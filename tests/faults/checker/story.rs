@@ -221,15 +221,16 @@ impl Run {
     }
 
     /// A session that is released by the end of its stream is free for others at once, and the end is its client's
-    /// notice; but the server may see it first. So such a belief counts only until what ended the stream.
+    /// notice; but the server may see it first. So such a belief counts only until what ended the stream. And where one
+    /// server is everything, its end is the end of all.
     fn stream_end(&self, story: &Story, begin: Micros, end: Micros) -> Option<Micros> {
-        let was_given_back = story.giving_back == Some(end);
-        if was_given_back || story.ask.hung_on != HungOn::Release && self.site.outlives_servers() {
+        let broke = story.ask.hung_on == HungOn::Release && story.giving_back != Some(end);
+        if self.site.outlives_servers() && !broke {
             return None;
         }
         let client = story.op.process.client;
         let outages = self.outages.iter().filter(|outage| outage.fault.ends_streams_of(client, &self.site));
-        outages.map(|outage| outage.begin).filter(|at| (begin..end).contains(at)).min()
+        outages.filter(|outage| outage.begin < end && begin < outage.end).map(|outage| outage.begin.max(begin)).min()
     }
 
     /// For how long after the end of a fault its consequences may show.

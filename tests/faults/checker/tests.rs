@@ -311,6 +311,11 @@ fn failures_are_of_the_kind_that_faults_cause() {
     violates(&[Rule::Progress], &["10 a asks x 9/9 keep -", "15 a fails PROTOCOL"]);
     violates(&[Rule::Progress], &["10 a asks x 9/9 keep -", "15 a refused deadlock"]);
     is_fine(&["10 a asks x 9/9 keep -", "15 a refused held"]);
+    // A lease that ended while its client stood still.
+    let stopped = ["11 breaks client stopped a", "14 mended", "15 a fails NOT_HOLDER"];
+    is_fine(&["10 a asks x 9/9 ttl -", stopped[0], stopped[1], stopped[2]]);
+    violates(&[Rule::Progress], &["10 a asks x 9/9 ttl -", stopped[2]]);
+    violates(&[Rule::Progress], &["10 a asks x 9/9 keep -", stopped[0], stopped[1], stopped[2]]);
 }
 
 #[test]

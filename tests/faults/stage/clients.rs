@@ -1,5 +1,6 @@
 //! The clients.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -91,7 +92,8 @@ impl Client {
     fn start(&mut self) {
         let servers: Vec<_> = self.wires.iter().map(|wire| format!("http://{}", wire.address())).collect();
         let site = serde_json::to_string(&self.site).expect("a plan is JSON");
-        let mut command = program(&std::env::current_exe().expect("the runner knows where it is"));
+        // This very program, also if its file has been replaced by a build since.
+        let mut command = program(Path::new(&format!("/proc/{}/exe", std::process::id())));
         command.args(["client", &self.process.to_string(), &servers.join(","), &site]);
         command.arg(self.server_lease_ms.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("setpriv is there; tests/setup installs it");

@@ -127,8 +127,10 @@ mod tests {
     async fn wire() -> (Proxy, TcpListener, TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Proxy::start(listener.local_addr().unwrap().to_string()).await.unwrap();
-        let near = TcpStream::connect(proxy.address()).await.unwrap();
-        let (far, _) = listener.accept().await.unwrap();
+        let mut near = TcpStream::connect(proxy.address()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        far.write_u8(0).await.unwrap();
+        assert_eq!(hear(&mut near).await.unwrap(), 0);
         (proxy, listener, near, far)
     }
 
