@@ -1,6 +1,7 @@
 //! Whether a history keeps Lockstead's promises. Works on the lines alone, so that a kept history can be checked again.
 
 mod exclusion;
+mod idle;
 mod losses;
 mod order;
 mod progress;
@@ -62,6 +63,7 @@ pub(crate) fn check(lines: &[Line]) -> Findings {
     let ordered_pairs = order::check(&run, &mut violations);
     losses::check(&run, &mut violations);
     progress::check(&run, &mut violations);
+    idle::check(&run, &mut violations);
     violations.sort_by_key(|violation| (violation.rule, violation.at));
     Findings { violations, ordered_pairs }
 }

@@ -59,7 +59,7 @@ fn overtaken(run: &Run, earlier: &Story, granted: Micros, token: u64) -> Option<
 }
 
 /// Until when it waited for sure. A grant ends the wait when it is seen, which is late enough.
-fn waits_until(run: &Run, story: &Story) -> Micros {
+pub(super) fn waits_until(run: &Run, story: &Story) -> Micros {
     match &story.outcome {
         Outcome::Granted { at, .. } | Outcome::Dropped { at } => *at,
         // The server may have told it long after.

@@ -29,7 +29,9 @@ fn unfinished(run: &Run, story: &Story) -> Option<(Micros, String)> {
     let is_probe = story.op.process.client == PROBE;
     let ended_well = run.lives.get(&story.op.process).is_some_and(|life| life.killed.is_none() && life.ended.is_some());
     match &story.outcome {
-        Outcome::Granted { at, .. } if is_probe && !story.given_back => Some((*at, "was never given back".to_owned())),
+        Outcome::Granted { at, .. } if is_probe && story.given_back.is_none() => {
+            Some((*at, "was never given back".to_owned()))
+        }
         Outcome::Open if is_probe || ended_well => Some((run.end, "was never answered".to_owned())),
         Outcome::Unknown { at, reason, .. } if ended_unseen(run, story, *at, reason) => None,
         Outcome::Unknown { at, reason, message } if is_probe || !FAILURES.contains(&reason.as_str()) => {

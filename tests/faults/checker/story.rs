@@ -7,8 +7,8 @@ use crate::fault::Fault;
 use crate::history::{Ask, Event, HungOn, Line, Micros, Op, Process, Refusal};
 use crate::plan::Site;
 
-/// What is put to the waits above to be sure that a fault is over: machines are slow sometimes.
-const MARGIN: Micros = 1_000_000;
+/// What is put to all times by which something must be over: machines are slow sometimes.
+pub(super) const MARGIN: Micros = 1_000_000;
 
 /// One acquire.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Story {
     pub(super) until: Micros,
     pub(super) loss: Option<Loss>,
     pub(super) giving_back: Option<Micros>,
-    pub(super) given_back: bool,
+    pub(super) given_back: Option<Micros>,
 }
 
 /// What came of an acquire.
@@ -137,7 +137,7 @@ impl Run {
                 until: 0,
                 loss: None,
                 giving_back: None,
-                given_back: false,
+                given_back: None,
             };
             return if self.stories.insert(op, story).is_some() { Err("was asked twice") } else { Ok(()) };
         }
@@ -157,7 +157,7 @@ impl Run {
                 story.loss = Some(Loss { noticed: at, since: *since, reason: reason.clone() });
             }
             Event::GivingBack { .. } => story.giving_back = Some(at),
-            Event::GivenBack { .. } => story.given_back = true,
+            Event::GivenBack { .. } => story.given_back = Some(at),
             _ => {}
         }
         Ok(())
@@ -235,9 +235,18 @@ impl Run {
 
     /// For how long after the end of a fault its consequences may show.
     fn aftermath(&self, victim: Option<usize>) -> Micros {
-        let lease = if victim.is_none() { self.site.server_lease_ms * 1_000 } else { 0 };
-        let longest_session = self.site.clients.iter().map(|client| client.session_timeout_ms).max().unwrap_or(0);
-        lease + longest_session * 1_000 + MARGIN
+        let lease = if victim.is_none() { self.lease() } else { 0 };
+        lease + self.longest_session() + MARGIN
+    }
+
+    /// How long a server is missed. No lease of a client is longer, either.
+    pub(super) fn lease(&self) -> Micros {
+        self.site.server_lease_ms * 1_000
+    }
+
+    /// How long a client is missed.
+    pub(super) fn longest_session(&self) -> Micros {
+        self.site.clients.iter().map(|client| client.session_timeout_ms * 1_000).max().unwrap_or(0)
     }
 
     /// The faults that may show between two moments.

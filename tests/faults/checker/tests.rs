@@ -319,6 +319,23 @@ fn failures_are_of_the_kind_that_faults_cause() {
 }
 
 #[test]
+fn nobody_waits_for_what_nobody_holds() {
+    let b = ["30 b asks x 9/9 keep -", "40 queue x b", "50 a gives back", "60 a gave back"];
+    let until = |b_has: &'static str| then(&[b[0], b[1], b[2], b[3], b_has, "9000 b gives back"]);
+    is_fine(&until("600 b has 2 until 10000"));
+    violates(&[Rule::Progress], &until("1000 b has 2 until 10000"));
+    violates(&[Rule::Progress], &then(&[b[0], b[1], b[2], b[3], "5000 b drops"]));
+    // It was not given back, so it may have been held until everything that can end it was over.
+    is_fine(&then(&[b[0], b[1], "5000 b has 2 until 10000"]));
+    // A session gives back at once what was dropped, a lease ends by itself.
+    violates(&[Rule::Progress], &then(&[b[0], b[1], b[2], "5000 b has 2 until 10000"]));
+    is_fine(&["10 a asks x 9/9 ttl -", "20 a has 1 until 2000", b[0], b[1], b[2], "3300 b has 2 until 10000"]);
+    let c = ["70 c asks x 9/9 keep -", "80 c killed"];
+    is_fine(&then(&[b[0], b[1], b[2], b[3], c[0], c[1], "3000 b has 2 until 10000"]));
+    is_fine(&then(&[b[0], b[1], b[2], b[3], "70 breaks redis stopped 0", "80 mended", "3000 b has 2 until 10000"]));
+}
+
+#[test]
 fn in_the_end_everything_can_be_had() {
     let probe =
         ["10 probe asks x 9/9 keep 5000", "20 probe has 1 until 3000", "30 probe gives back", "40 probe gave back"];

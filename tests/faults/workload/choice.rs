@@ -54,22 +54,24 @@ impl Choice {
             1 | 2 => Some(rng.u64(20..3_000)),
             _ => None,
         };
-        let holds_for_ms = match rng.u32(..40) {
-            0..14 => 0,
-            14..34 => rng.u64(1..50),
-            34..39 => rng.u64(50..400),
+        let holds_for_ms = match rng.u32(..80) {
+            0..28 => 0,
+            28..68 => rng.u64(1..50),
+            68..79 => rng.u64(50..400),
             // Until it is lost, in a bad moment.
             _ => rng.u64(2_000..4_000),
         };
         // A lease whose server is gone is remembered by nobody but Redis. If that forgets it too, the pause that follows,
         // which is as long as a server's lease, must outlast it.
         let ttl_ms = rng.u64(600..=server_lease_ms);
+        // Nobody knows what is held while the lease of one who left goes on, so that must be rare.
+        let leaves = if hung_on == HungOn::Ttl { 60 } else { 8 };
         Self {
             ask: Ask { name: name.to_owned(), permits, limit, hung_on, wait_ms },
             ttl: Duration::from_millis(ttl_ms),
-            drops_after: (rng.u32(..12) == 0).then(|| Duration::from_millis(rng.u64(1..500))),
+            drops_after: (rng.u32(..leaves) == 0).then(|| Duration::from_millis(rng.u64(1..500))),
             holds_for: Duration::from_millis(holds_for_ms),
-            drops_hold: rng.u32(..8) == 0,
+            drops_hold: rng.u32(..leaves) == 0,
             then_pauses: Duration::from_millis(rng.u64(..50)),
         }
     }
