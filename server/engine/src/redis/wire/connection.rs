@@ -36,7 +36,8 @@ impl Connection {
     /// Connects. Everything that is asked on it is answered, or broken off, within `within`.
     pub(super) async fn open(target: &Target, node: &Address, within: Duration) -> Result<Self, WireError> {
         let opened = tokio::time::timeout(within, Self::begin(target, node, within)).await;
-        opened.unwrap_or_else(|_| Err(WireError::Broken(format!("{node} does not answer within {within:?}"))))
+        let hint = if target.tls.is_some() { "; does it speak TLS?" } else { "" };
+        opened.unwrap_or_else(|_| Err(WireError::Broken(format!("{node} does not answer within {within:?}{hint}"))))
     }
 
     async fn begin(target: &Target, node: &Address, within: Duration) -> Result<Self, WireError> {
