@@ -11,11 +11,11 @@ use super::target::Address;
 
 /// What Lockstead needs, as `ACL SETUSER` takes it: `wait` only with `--redis-min-acks`, `cluster|slots` only in a Cluster.
 pub const RULE: &str = "~lockstead:* &lockstead:* +evalsha +script|load +info +time +wait +cluster|slots +ssubscribe \
-     +spublish +exists +del +hget +hset +hdel +hmget +hincrby +hlen +hexists +zadd +zrem +zscore +zcard +zrange \
+     +spublish +exists +del +hget +hset +hdel +hmget +hincrby +hkeys +hlen +hsetnx +zadd +zrem +zscore +zcard +zrange \
      +zrangebyscore +zrangebylex +zlexcount +rpush +lpop +llen";
 
 /// Every command but those that ask, with arguments that Redis takes; what the scripts call stands here too.
-const ON_KEYS: [&str; 21] = [
+const ON_KEYS: [&str; 22] = [
     "evalsha s 1 KEY",
     "exists KEY",
     "del KEY",
@@ -24,8 +24,9 @@ const ON_KEYS: [&str; 21] = [
     "hdel KEY f",
     "hmget KEY f",
     "hincrby KEY f 1",
+    "hkeys KEY",
     "hlen KEY",
-    "hexists KEY f",
+    "hsetnx KEY f v",
     "zadd KEY 0 m",
     "zrem KEY m",
     "zscore KEY m",
