@@ -36,13 +36,13 @@ pub(crate) enum ServerFault {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum RedisFault {
-    /// It is killed, and comes back without its data.
-    Killed { down_ms: u64 },
-    /// All data is deleted.
-    Flushed,
-    /// The node of a partition stands still.
+    /// The primary of a partition is killed, and comes back without its data.
+    Killed { partition: u16, down_ms: u64 },
+    /// All its data is deleted.
+    Flushed { partition: u16 },
+    /// It stands still.
     Stopped { partition: u16, for_ms: u64 },
-    /// It breaks all its connections.
+    /// All nodes break all connections.
     Reset,
     /// The primary of a partition dies with its last writes, and a replica takes over.
     FailedOver { partition: u16 },
@@ -83,7 +83,7 @@ impl Fault {
             Self::Server(ServerFault::Drained { .. }) => "server drained",
             Self::Server(ServerFault::Cut { .. }) => "server cut from Redis",
             Self::Redis(RedisFault::Killed { .. }) => "Redis killed and back empty",
-            Self::Redis(RedisFault::Flushed) => "Redis flushed",
+            Self::Redis(RedisFault::Flushed { .. }) => "Redis flushed",
             Self::Redis(RedisFault::Stopped { .. }) => "Redis stopped",
             Self::Redis(RedisFault::Reset) => "connections to Redis broken",
             Self::Redis(RedisFault::FailedOver { .. }) => "Redis failed over",
@@ -130,7 +130,9 @@ impl Fault {
         match self {
             Self::Server(fault) => fault.excuses(site, too_long, by_break),
             // Whoever lives puts back what was lost.
-            Self::Redis(RedisFault::Flushed | RedisFault::Reset) | Self::Client(ClientFault::Killed { .. }) => false,
+            Self::Redis(RedisFault::Flushed { .. } | RedisFault::Reset) | Self::Client(ClientFault::Killed { .. }) => {
+                false
+            }
             Self::Redis(RedisFault::Killed { .. } | RedisFault::Stopped { .. }) => too_long,
             Self::Redis(RedisFault::FailedOver { .. }) => matches!(charge.reason, "BACKEND_LOST" | "EXPIRED"),
             Self::Client(ClientFault::Stopped { .. } | ClientFault::Cut { .. }) => {
@@ -144,12 +146,13 @@ impl Fault {
     pub(crate) fn is_possible(&self, site: &Site) -> bool {
         let (single, redis) = (site.topology == Topology::Single, site.topology != Topology::Memory);
         match self {
-            Self::Server(ServerFault::Cut { .. }) | Self::Redis(RedisFault::Killed { .. }) => single,
+            // Behind Sentinels and in a Cluster there is more than one way.
+            Self::Server(ServerFault::Cut { .. }) => single,
             // A primary that wakes up believes for a moment that it still is one, and only acknowledged writes protect
             // from that.
             Self::Redis(RedisFault::Stopped { .. }) => single || redis && site.min_acks > 0,
             Self::Redis(RedisFault::FailedOver { .. }) => redis && !single,
-            Self::Redis(RedisFault::Flushed | RedisFault::Reset) => redis,
+            Self::Redis(RedisFault::Killed { .. } | RedisFault::Flushed { .. } | RedisFault::Reset) => redis,
             Self::Server(ServerFault::AllKilled { .. }) => site.servers > 1,
             Self::Server(_) | Self::Client(_) => true,
         }
@@ -159,7 +162,7 @@ impl Fault {
     pub(crate) fn lasts_ms(&self) -> u64 {
         match self {
             Self::Server(ServerFault::Killed { down_ms, .. } | ServerFault::AllKilled { down_ms })
-            | Self::Redis(RedisFault::Killed { down_ms }) => *down_ms,
+            | Self::Redis(RedisFault::Killed { down_ms, .. }) => *down_ms,
             Self::Server(ServerFault::Stopped { for_ms, .. } | ServerFault::Cut { for_ms, .. })
             | Self::Client(ClientFault::Stopped { for_ms, .. } | ClientFault::Cut { for_ms, .. })
             | Self::Redis(RedisFault::Stopped { for_ms, .. }) => *for_ms,
@@ -176,10 +179,13 @@ impl Fault {
                 | ServerFault::Cut { server, .. },
             ) => Some(format!("server {server}")),
             Self::Client(fault) => Some(format!("client {}", fault.client())),
-            Self::Redis(RedisFault::Stopped { partition, .. } | RedisFault::FailedOver { partition }) => {
-                Some(format!("the node of partition {partition}"))
-            }
-            Self::Server(ServerFault::AllKilled { .. }) | Self::Redis(_) => None,
+            Self::Redis(
+                RedisFault::Killed { partition, .. }
+                | RedisFault::Flushed { partition }
+                | RedisFault::Stopped { partition, .. }
+                | RedisFault::FailedOver { partition },
+            ) => Some(format!("the primary of partition {partition}")),
+            Self::Server(ServerFault::AllKilled { .. }) | Self::Redis(RedisFault::Reset) => None,
         }
     }
 }

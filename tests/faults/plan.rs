@@ -167,8 +167,8 @@ fn redis_fault(rng: &mut Rng, site: &Site) -> RedisFault {
     let for_ms = rng.u64(site.server_lease_ms / 8..2 * site.server_lease_ms);
     let down_ms = if rng.bool() { 0 } else { rng.u64(..site.server_lease_ms) };
     match rng.u32(..12) {
-        0..3 => RedisFault::Flushed,
-        3..6 => RedisFault::Killed { down_ms },
+        0..3 => RedisFault::Flushed { partition },
+        3..6 => RedisFault::Killed { partition, down_ms },
         6..8 => RedisFault::Stopped { partition, for_ms },
         8..10 => RedisFault::FailedOver { partition },
         _ => RedisFault::Reset,
@@ -244,7 +244,7 @@ mod tests {
             plans.flat_map(faults).flatten().map(|(_, fault)| fault.kind()).collect()
         };
         assert_eq!(kinds(Topology::Single).len(), 13, "all but a failover");
-        assert_eq!(kinds(Topology::Sentinel).len(), 12, "all but a cut from Redis and an empty restart");
+        assert_eq!(kinds(Topology::Sentinel).len(), 13, "all but a cut from Redis");
         assert_eq!(kinds(Topology::Cluster), kinds(Topology::Sentinel));
         assert_eq!(kinds(Topology::Memory).len(), 7, "those of one server and of clients");
     }

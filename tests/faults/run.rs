@@ -33,11 +33,11 @@ pub(crate) async fn run(plan: Plan, program: &Path, folder: &Path) -> io::Result
     let (journal, record) = Journal::begin(&folder.join("history.jsonl"))?;
     journal.note(Event::Run(site.clone()));
     let mut redis = Redis::start(&site).await;
-    let mut servers = Servers::start(&site, program, &redis, folder).await?;
+    let mut servers = Servers::start(&site, program, &redis, folder).await;
     let addresses = servers.addresses();
     let urls = addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(",");
     let onlooker = ready_client(&urls).await?;
-    let mut clients = Clients::start(&site, &addresses, &journal).await?;
+    let mut clients = Clients::start(&site, &addresses, &journal).await;
     let mut onlookers = observer::start(&onlooker, &journal);
     onlookers.spawn(journal.clone().watch_the_machine());
 

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use lockstead_tests::Proxy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use super::proxy::Proxy;
 use super::{Breakable, pause, program};
 use crate::fault::ClientFault;
 use crate::history::{Event, Process};
@@ -37,12 +37,12 @@ struct Client {
 
 impl Clients {
     /// Starts them all, each with wires of its own to the servers.
-    pub(crate) async fn start(site: &Site, servers: &[String], journal: &Journal) -> std::io::Result<Self> {
+    pub(crate) async fn start(site: &Site, servers: &[String], journal: &Journal) -> Self {
         let mut clients = Vec::new();
         for (number, client) in site.clients.iter().enumerate() {
             let mut wires = Vec::new();
             for server in servers {
-                wires.push(Proxy::start(server.clone()).await?);
+                wires.push(Proxy::before(server.clone()).await);
             }
             let process = Process { client: number, life: 1 };
             let (server_lease_ms, journal) = (site.server_lease_ms, journal.clone());
@@ -50,7 +50,7 @@ impl Clients {
             client.start();
             clients.push(client);
         }
-        Ok(Self { clients })
+        Self { clients }
     }
 
     /// Tells them to end, and returns when they have.
@@ -79,11 +79,11 @@ impl Breakable for Clients {
                 client.signal(Signal::CONT);
             }
             ClientFault::Cut { for_ms, .. } => {
-                client.wires.iter().for_each(|wire| wire.set_silent(true));
+                client.wires.iter().for_each(Proxy::cut);
                 pause(for_ms).await;
-                client.wires.iter().for_each(|wire| wire.set_silent(false));
+                client.wires.iter().for_each(Proxy::restore);
             }
-            ClientFault::Reset { .. } => client.wires.iter().for_each(Proxy::break_all),
+            ClientFault::Reset { .. } => client.wires.iter().for_each(Proxy::reset),
         }
     }
 }

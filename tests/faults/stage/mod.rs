@@ -2,7 +2,6 @@
 //! the wires between them.
 
 mod clients;
-mod proxy;
 mod redis;
 mod servers;
 

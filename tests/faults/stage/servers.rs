@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use lockstead_tests::{PATIENCE, Port};
+use lockstead_tests::{PATIENCE, Port, Proxy};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout};
 
-use super::proxy::Proxy;
 use super::{Breakable, Redis, pause, program};
 use crate::fault::ServerFault;
 use crate::plan::Site;
@@ -38,11 +37,11 @@ struct Server {
 
 impl Servers {
     /// Starts them all. Their logs go to the folder.
-    pub(crate) async fn start(site: &Site, program: &Path, redis: &Redis, folder: &Path) -> std::io::Result<Self> {
+    pub(crate) async fn start(site: &Site, program: &Path, redis: &Redis, folder: &Path) -> Self {
         let mut servers = Vec::new();
         for number in 0..site.servers {
             let wire = match redis.address() {
-                Some(address) => Some(Proxy::start(address).await?),
+                Some(address) => Some(Proxy::before(address).await),
                 None => None,
             };
             let mut flags = vec![format!("--drain-timeout={}s", DRAIN_TIMEOUT.as_secs())];
@@ -59,12 +58,12 @@ impl Servers {
         for server in &mut servers {
             server.start().await;
         }
-        Ok(Self { servers })
+        Self { servers }
     }
 
     /// Where they listen.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port.number())).collect()
+        self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port.number)).collect()
     }
 }
 
@@ -98,9 +97,9 @@ impl Breakable for Servers {
             }
             ServerFault::Cut { server, for_ms } => {
                 if let Some(wire) = &self.servers[server].wire {
-                    wire.set_silent(true);
+                    wire.cut();
                     pause(for_ms).await;
-                    wire.set_silent(false);
+                    wire.restore();
                 }
             }
         }
@@ -112,7 +111,7 @@ impl Server {
     async fn start(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log can be written");
         let mut command = program(&self.program);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port.number())]).args(&self.flags);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port.number)]).args(&self.flags);
         command.env("RUST_LOG", "info,lockstead=debug,lockstead_engine=debug");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("setpriv is there; tests/setup installs it");
