@@ -51,7 +51,7 @@ pub(super) enum Then {
     },
     ReleaseOwn {
         hold: HoldId,
-        reply: Option<Reply<Released>>,
+        reply: Reply<Released>,
     },
     ReleaseAny {
         hold: HoldId,
@@ -102,116 +102,63 @@ pub(super) fn read_reason(code: &str) -> Option<EndReason> {
     }
 }
 
+/// Where an answer belongs.
+pub(super) struct At<'a> {
+    pub(super) shared: &'a Shared,
+    /// Locked until all that came with one call has been seen to, so that nobody sees a part of it.
+    pub(super) table: &'a mut Table,
+    pub(super) partition: Index,
+    /// When the call was sent.
+    pub(super) sent: Now,
+}
+
 impl Call {
     /// Sees to an answer. Returns the operations that follow from it.
-    pub(super) fn settle(self, shared: &Shared, partition: Index, value: &Value, sent: Now) -> Vec<Call> {
+    pub(super) fn settle(self, at: &mut At<'_>, value: &Value) -> Vec<Call> {
         let Self { args, then, until, again } = self;
         let follow = |args, then| Call { args, then, until, again: false };
-        let mut table = shared.table();
         match then {
             Then::Acquire { hold, kind, claim, ttl, reply } => {
                 let mut events = Vec::new();
-                let answer = Acquire { table: &mut table, hold, kind, claim, ttl, sent }.settle(value, &mut events);
-                let merged = table.merge_waiters(hold, &mut events);
-                shared.tell(&table, events);
+                let acquire = Acquire { table: at.table, hold, kind, claim, ttl, sent: at.sent };
+                let answer = acquire.settle(value, &mut events);
+                let merged = at.table.merge_waiters(hold, &mut events);
+                at.shared.tell(at.table, events);
                 _ = reply.send(answer);
-                merged.into_iter().map(|waiter| follow(give_back(waiter), Then::GiveBack)).collect()
-            }
-            Then::Position { hold, reply } => {
-                let position = record::array(value).and_then(|values| number(values.first()?)).unwrap_or(0);
-                let position = usize::try_from(position).unwrap_or(usize::MAX);
-                // It may have been granted meanwhile.
-                let granted = table.get(hold).and_then(|known| known.describe(hold)).map(Acquired::Granted);
-                _ = reply.send(Ok(granted.unwrap_or(Acquired::Queued { hold, position })));
-                Vec::new()
-            }
-            Then::ReleaseOwn { hold, reply } => {
-                let answer = match letter(value) {
-                    Some(("N", _)) if !again => Err(Refusal::NotHolder { ended: table.ended.get(hold) }.into()),
-                    _ => Ok(Released { entries: 0 }),
-                };
-                reply.map(|reply| reply.send(answer));
-                Vec::new()
-            }
-            Then::ReleaseAny { hold, reply } => {
-                let answer = match letter(value) {
-                    Some(("N", _)) if again => Ok(Released { entries: 0 }),
-                    Some(("R", _)) => {
-                        if table.get(hold).is_some_and(|known| known.session().is_none()) {
-                            table.remove(hold, Some(EndReason::Released));
-                        }
-                        Ok(Released { entries: 0 })
-                    }
-                    other => Err(refusal(other, &table, hold)),
-                };
-                _ = reply.send(answer);
-                Vec::new()
-            }
-            Then::Renew { hold, reply } => {
-                let answer = match letter(value) {
-                    Some(("W", [_, renewed])) => match Record::read(renewed) {
-                        Some(renewed) => {
-                            table.take_lease(partition, hold, renewed, (sent.time, sent.wall));
-                            let grant = table.get(hold).and_then(|known| known.describe(hold));
-                            grant.ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))
-                        }
-                        None => Err(EngineError::Unavailable(NOT_UNDERSTOOD)),
-                    },
-                    other => Err(refusal(other, &table, hold)),
-                };
-                _ = reply.send(answer);
-                Vec::new()
-            }
-            Then::Cancel { hold, kind, reply } => {
-                let answer = match letter(value) {
-                    Some(("K", _)) => Cancelled::Kept,
-                    Some(("X", [holders])) => {
-                        Cancelled::Withdrawn { holders: record::read_holders(kind, holders).unwrap_or_default() }
-                    }
-                    Some(("B", _)) => Cancelled::GivenBack,
-                    _ if again => Cancelled::Withdrawn { holders: Vec::new() },
-                    _ => Cancelled::Unknown,
-                };
-                if answer != Cancelled::Kept {
-                    table.remove(hold, None);
-                }
-                _ = reply.send(Ok(answer));
-                Vec::new()
+                return merged.into_iter().map(|waiter| follow(give_back(waiter), Then::GiveBack)).collect();
             }
             Then::End { session, reply } => match letter(value) {
-                Some(("D", [more])) if number(more) == Some(1) => vec![follow(args, Then::End { session, reply })],
-                _ => {
-                    _ = reply.send(Ok(()));
-                    Vec::new()
+                Some(("D", [more])) if number(more) == Some(1) => {
+                    return vec![follow(args, Then::End { session, reply })];
                 }
+                _ => _ = reply.send(Ok(())),
             },
-            Then::Move { session, attempt, reply } => {
-                let Some(("V", [next, holds])) = letter(value) else {
-                    _ = reply.send(Ok(false));
-                    return Vec::new();
-                };
-                table.attend(session, attempt, [partition]);
-                for (hold, record) in read_holds(holds) {
-                    table.adopt(partition, hold, session, record);
+            Then::Move { session, attempt, reply } => match at.adopt(session, attempt, value) {
+                Some(next) if !next.is_empty() => {
+                    return vec![follow(move_session(session, attempt, next), Then::Move { session, attempt, reply })];
                 }
-                if text(next) == Some("") {
-                    _ = reply.send(Ok(true));
-                    return Vec::new();
-                }
-                let next = record::bytes(next).unwrap_or_default().to_vec();
-                vec![follow(move_session(session, attempt, next), Then::Move { session, attempt, reply })]
+                moved => _ = reply.send(Ok(moved.is_some())),
+            },
+            Then::Position { hold, reply } => _ = reply.send(Ok(at.position(hold, value))),
+            Then::ReleaseOwn { hold, reply } => {
+                _ = reply.send(match letter(value) {
+                    Some(("N", _)) if !again => Err(Refusal::NotHolder { ended: at.table.ended.get(hold) }.into()),
+                    _ => Ok(Released { entries: 0 }),
+                });
             }
+            Then::ReleaseAny { hold, reply } => _ = reply.send(at.release_any(hold, value, again)),
+            Then::Renew { hold, reply } => _ = reply.send(at.renew(hold, value)),
+            Then::Cancel { hold, kind, reply } => _ = reply.send(Ok(at.cancel(hold, kind, value, again))),
             Then::Get { reply } => {
-                _ = reply.send(record::read_view(value).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)));
-                Vec::new()
+                _ = reply.send(record::read_view(value).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)))
             }
             Then::List { reply } => {
                 let views = record::array(value).and_then(|views| views.iter().map(record::read_view).collect());
                 _ = reply.send(views.ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)));
-                Vec::new()
             }
-            Then::GiveBack | Then::Nothing => Vec::new(),
+            Then::GiveBack | Then::Nothing => {}
         }
+        Vec::new()
     }
 
     /// Redis was away for too long. What the operation may have done in spite of it is undone, or what it may have missed is
@@ -222,7 +169,7 @@ impl Call {
             Then::Acquire { hold, reply, .. } => {
                 let removed = shared.table().remove(hold, None);
                 if let Some(State::Asked(repeats)) = removed.map(|hold| hold.state) {
-                    repeats.into_iter().for_each(|repeat| _ = repeat.reply.send(Err(error.clone())));
+                    answer_repeats(repeats, &Err(error.clone()));
                 }
                 _ = reply.send(Err(error));
             }
@@ -231,8 +178,7 @@ impl Call {
                 _ = reply.send(Err(error));
             }
             Then::Position { reply, .. } => _ = reply.send(Err(error)),
-            Then::ReleaseOwn { reply, .. } => _ = reply.map(|reply| reply.send(Err(error))),
-            Then::ReleaseAny { reply, .. } => _ = reply.send(Err(error)),
+            Then::ReleaseOwn { reply, .. } | Then::ReleaseAny { reply, .. } => _ = reply.send(Err(error)),
             Then::Renew { reply, .. } => _ = reply.send(Err(error)),
             Then::End { reply, .. } => _ = reply.send(Err(error)),
             Then::Move { reply, .. } => _ = reply.send(Err(error)),
@@ -240,6 +186,64 @@ impl Call {
             Then::List { reply } => _ = reply.send(Err(error)),
             Then::GiveBack | Then::Nothing => {}
         }
+    }
+}
+
+impl At<'_> {
+    fn position(&self, hold: HoldId, value: &Value) -> Acquired {
+        let position = record::array(value).and_then(|values| number(values.first()?)).unwrap_or(0);
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        // It may have been granted meanwhile.
+        let granted = self.table.get(hold).and_then(|known| known.describe(hold)).map(Acquired::Granted);
+        granted.unwrap_or(Acquired::Queued { hold, position })
+    }
+
+    fn release_any(&mut self, hold: HoldId, value: &Value, again: bool) -> Result<Released> {
+        match letter(value) {
+            Some(("N", _)) if again => Ok(Released { entries: 0 }),
+            Some(("R", _)) => {
+                if self.table.get(hold).is_some_and(|known| known.session().is_none()) {
+                    self.table.remove(hold, Some(EndReason::Released));
+                }
+                Ok(Released { entries: 0 })
+            }
+            other => Err(refusal(other, self.table, hold)),
+        }
+    }
+
+    fn renew(&mut self, hold: HoldId, value: &Value) -> Result<Grant> {
+        let renewed = match letter(value) {
+            Some(("W", [_, renewed])) => Record::read(renewed).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))?,
+            other => return Err(refusal(other, self.table, hold)),
+        };
+        self.table.take_lease(self.partition, hold, renewed, (self.sent.time, self.sent.wall));
+        let grant = self.table.get(hold).and_then(|known| known.describe(hold));
+        grant.ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))
+    }
+
+    fn cancel(&mut self, hold: HoldId, kind: Kind, value: &Value, again: bool) -> Cancelled {
+        let answer = match letter(value) {
+            Some(("K", _)) => return Cancelled::Kept,
+            Some(("X", [holders])) => {
+                Cancelled::Withdrawn { holders: record::read_holders(kind, holders).unwrap_or_default() }
+            }
+            Some(("B", _)) => Cancelled::GivenBack,
+            _ if again => Cancelled::Withdrawn { holders: Vec::new() },
+            _ => Cancelled::Unknown,
+        };
+        self.table.remove(hold, None);
+        answer
+    }
+
+    /// Takes note of what another server had of a session. Returns where to go on, empty at the end; `None` if a later attempt
+    /// has the session.
+    fn adopt(&mut self, session: SessionId, attempt: u32, value: &Value) -> Option<Vec<u8>> {
+        let Some(("V", [next, holds])) = letter(value) else { return None };
+        self.table.attend(session, attempt, [self.partition]);
+        for (hold, record) in read_holds(holds) {
+            self.table.adopt(self.partition, hold, session, record);
+        }
+        Some(record::bytes(next).unwrap_or_default().to_vec())
     }
 }
 

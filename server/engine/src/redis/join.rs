@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use std::time::Duration;
+
 use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime};
 use redis::Value;
 
@@ -59,7 +61,8 @@ impl Partition {
             let event = [Value::BulkString(b"g".to_vec()), Value::BulkString(record::hold_bytes(hold))];
             let rest = [Value::BulkString(figure(token.get())), Value::BulkString(figure(since.as_micros()))];
             let (shared, at) = (self.shared.clone(), lockstead_clock::now());
-            self.on_event(&shared, &Value::Array(event.into_iter().chain(rest).collect()), at);
+            let event = Value::Array(event.into_iter().chain(rest).collect());
+            self.on_event(&shared, &mut shared.table(), &event, at);
         }
         Ok(())
     }
@@ -119,12 +122,11 @@ impl Partition {
         let mut steps = Vec::new();
         let pseudo = self.shared.pseudo_session();
         self.compare_sessions(&table, &ours, shown, &mut steps);
-        for (hold, record) in &shown.holds {
+        for hold in shown.holds.keys() {
             let known = table.get(*hold).filter(|known| !matches!(known.state, State::Asked(_)));
             if known.is_none() {
                 steps.push(Step { args: give_back(*hold), about: About::Surplus });
             }
-            debug_assert!(record.session.len() == pseudo.len(), "ids of sessions have one length");
         }
         let mut granted = Vec::new();
         for id in ours {
@@ -167,10 +169,10 @@ impl Partition {
         let mut table = self.shared.table();
         let mut events = Vec::new();
         match (about, said) {
-            (About::Session(session), Some("Z")) if parts.get(1).and_then(number) == Some(0) => {
-                if table.remove_session(*session, None).is_some() {
-                    events.push(Event::Moved { session: *session });
-                }
+            (About::Session(session), Some("Z"))
+                if parts.get(1).and_then(number) == Some(0) && table.remove_session(*session, None).is_some() =>
+            {
+                events.push(Event::Moved { session: *session });
             }
             (About::Hold(hold), Some("G")) => {
                 if let [_, token, since] = parts
@@ -217,11 +219,11 @@ impl Partition {
 fn restore(id: HoldId, hold: &Hold, pseudo: &[u8]) -> Vec<Vec<u8>> {
     let (token, ticket, left) = match &hold.state {
         State::Held { token, lease, .. } => {
-            let left = lease.map_or_else(Default::default, |lease| lease.at.since(lockstead_clock::time()));
+            let left = lease.map_or(Duration::ZERO, |lease| lease.at.since(lockstead_clock::time()));
             (token.get(), 0, left)
         }
-        State::Waiting { ticket } => (0, *ticket, Default::default()),
-        State::Asked(_) => (0, 0, Default::default()),
+        State::Waiting { ticket } => (0, *ticket, Duration::ZERO),
+        State::Asked(_) => (0, 0, Duration::ZERO),
     };
     let session = hold.session().map_or_else(|| pseudo.to_vec(), record::session_bytes);
     let (ttl, request) = figure_of(&hold.party);

@@ -10,7 +10,7 @@ use lockstead_core::{EndReason, Event, Now, Time};
 use redis::Value;
 use tokio::sync::mpsc;
 
-use super::call::{AWAY, Call, Then, read_reason, read_token};
+use super::call::{AWAY, At, Call, Then, read_reason, read_token};
 use super::record::{self, number, text};
 use super::table::{Index, State, Table};
 use super::wire::{Link, WireError};
@@ -202,8 +202,8 @@ impl Partition {
         let mut table = self.shared.table();
         let mut events = Vec::new();
         for hold in table.of_partition(self.index) {
-            let of_session = |hold: &&super::table::Hold| hold.is_held() && hold.session().is_some();
-            if table.get(hold).filter(of_session).is_none() {
+            let of_session = table.get(hold).is_some_and(|hold| hold.is_held() && hold.session().is_some());
+            if !of_session {
                 continue;
             }
             if let Some(ended) = table.remove(hold, Some(EndReason::BackendLost)) {
@@ -307,7 +307,9 @@ impl Partition {
             }
             Err(Break::Wire(WireError::Script(why))) => {
                 tracing::error!(%why, "a script failed, which is a defect");
-                calls.into_iter().for_each(|call| call.fail(&self.shared, AWAY));
+                for call in calls {
+                    call.fail(&self.shared, AWAY);
+                }
                 Err(WireError::Script(why).into())
             }
             Err(broken) => {
@@ -324,12 +326,16 @@ impl Partition {
     }
 
     fn on_answer(&mut self, calls: Vec<Call>, answer: Answer) {
+        let shared = self.shared.clone();
+        let mut table = shared.table();
+        let at = &mut At { shared: &shared, table: &mut table, partition: self.index, sent: answer.sent };
         for (call, result) in calls.into_iter().zip(&answer.results) {
-            let more = call.settle(&self.shared, self.index, result, answer.sent);
-            self.queue.extend(more);
+            self.queue.extend(call.settle(at, result));
         }
-        let (shared, sent) = (self.shared.clone(), answer.sent);
-        answer.events.iter().for_each(|event| self.on_event(&shared, event, sent));
+        for event in &answer.events {
+            self.on_event(&shared, &mut table, event, answer.sent);
+        }
+        drop(table);
         // In the window nothing is ended, however long it has been due.
         self.next_due = answer.due.map(|due| time().saturating_add(due.max(answer.window)));
         self.note_window(answer.window);
@@ -379,7 +385,7 @@ impl Partition {
         let shared = self.shared.clone();
         for push in pushes.drain(..) {
             let Some((count, event)) = read_push(&push) else { return Err(Break::Rejoin) };
-            self.on_event(&shared, &event, now());
+            self.on_event(&shared, &mut shared.table(), &event, now());
             if count > self.pushes + 1 {
                 // One in between is missing.
                 return Err(Break::Rejoin);
@@ -389,12 +395,10 @@ impl Partition {
         Ok(())
     }
 
-    pub(super) fn on_event(&mut self, shared: &Shared, event: &Value, at: Now) {
-        let mut table = shared.table();
+    pub(super) fn on_event(&mut self, shared: &Shared, table: &mut Table, event: &Value, at: Now) {
         let mut events = Vec::new();
-        let merged = match_event(&mut table, event, at, &mut events).unwrap_or_default();
-        shared.tell(&table, events);
-        drop(table);
+        let merged = match_event(table, event, at, &mut events).unwrap_or_default();
+        shared.tell(table, events);
         let until = time().saturating_add(shared.settings.server_lease);
         for waiter in merged {
             let args = super::call::give_back(waiter);

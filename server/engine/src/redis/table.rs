@@ -2,13 +2,13 @@
 //! hold ended), and what is missing in Redis after a failure is restored from it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use lockstead_core::limits::{ENTRIES_PER_HOLD_MAX, HOLDS_MAX, HOLDS_PER_SESSION_MAX};
 use lockstead_core::{
     Acquire, Acquired, Census, Claim, EndReason, Event, Grant, HoldId, Lease, Metadata, Owner, OwnerKey, Party,
     Refusal, RequestId, ResourceKey, SessionId, Time, Token, WallTime,
 };
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::ended::EndedHolds;
@@ -237,8 +237,8 @@ impl Table {
     }
 
     /// Adds an acquire of the same actor to a hold. No permits change hands, so Redis need not know.
-    fn reenter(&mut self, held: HoldId, request: u64, claim: Claim) -> std::result::Result<Grant, Refusal> {
-        let hold = self.holds.get_mut(&held).ok_or(Refusal::HoldNotFound)?;
+    fn reenter(&mut self, id: HoldId, request: u64, claim: Claim) -> std::result::Result<Grant, Refusal> {
+        let hold = self.holds.get_mut(&id).ok_or(Refusal::HoldNotFound)?;
         if claim.limit() != hold.claim.limit() {
             return Err(Refusal::LimitMismatch { in_use: hold.claim.limit() });
         }
@@ -251,9 +251,9 @@ impl Table {
         }
         entries.push(request);
         let session = hold.session();
-        let grant = hold.describe(held).ok_or(Refusal::HoldNotFound);
+        let grant = hold.describe(id).ok_or(Refusal::HoldNotFound);
         if let Some(session) = session {
-            self.sessions.entry(session).or_default().requests.insert(request, held);
+            self.sessions.entry(session).or_default().requests.insert(request, id);
         }
         grant
     }
