@@ -11,6 +11,8 @@ pub mod random;
 mod request;
 mod router;
 pub mod session;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;

@@ -97,6 +97,10 @@ impl Service {
         if !resume.resume_secret.proves(resume.session, &key) {
             return Err(Error::SessionNotFound);
         }
+        if resume.attempt == 0 {
+            // That of a session which was never resumed: whoever opened it has it.
+            return Err(Error::SessionSuperseded);
+        }
         let options = resume.options.clone().ok_or(Error::SessionNotFound)?;
         let (session, attaches) = Session::new(resume.session, key, options);
         if let Some(adopted) = self.sessions.enter(&session)? {
