@@ -5,11 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod events;
-mod fixture;
 mod memory;
 mod suite;
 
+use lockstead_tests::{events, fixture};
 use suite::conformance;
 
 conformance!(memory_engine, crate::memory::fixture);
