@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lockstead_core::{
-    Claim, HoldId, HolderView, Kind, Metadata, Mode, Name, Owner, OwnerKey, Permits, RequestId, ResourceKey,
+    Claim, HoldId, HolderView, Kind, Metadata, Mode, Name, Owner, OwnerKey, Party, Permits, RequestId, ResourceKey,
     ResourceView, SessionId, Token, WaiterView, WallTime,
 };
 use redis::Value;
@@ -226,4 +227,14 @@ pub(super) fn read_view(value: &Value) -> Option<ResourceView> {
         waiter_count: usize::try_from(number(waiter_count)?).ok()?,
         key,
     })
+}
+
+/// What a lease's record says of its time and of its request id; nothing for a session's.
+pub(super) fn figure_of(party: &Party) -> (Duration, Vec<u8>) {
+    match party {
+        Party::Lease { ttl, request } => {
+            (*ttl, request.as_ref().map_or_else(Vec::new, |request| request.as_str().as_bytes().to_vec()))
+        }
+        Party::Session { .. } => (Duration::ZERO, Vec::new()),
+    }
 }

@@ -31,7 +31,8 @@ local call = redis.call
 
 local clock = call('TIME')
 local now_us = clock[1] * 1000000 + clock[2]
-local now = math.floor(now_us / 1000)
+-- In ms, but exact: a deadline must not come early.
+local now = now_us / 1000
 
 -- A delayed copy of an earlier call must not undo what came after it.
 if number <= tonumber(call('HGET', NUMBERS, me) or 0) then

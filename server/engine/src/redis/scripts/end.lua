@@ -12,5 +12,6 @@ if last_token ~= first_token or last_ticket ~= first_ticket then
 end
 local next_due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
 return {
-  'ok', epoch, math.max(window - now, 0), next_due and math.max(tonumber(next_due) - now, 0) or -1, results, events,
+  'ok', epoch, math.ceil(math.max(window - now, 0)), next_due and math.ceil(math.max(tonumber(next_due) - now, 0)) or -1,
+  results, events,
 }

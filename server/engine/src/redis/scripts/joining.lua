@@ -31,41 +31,22 @@ end
 -- Z: session, attempt. The server has it. Result: Z, 1, or 0 if another server has it by a later attempt.
 operations.Z = function()
   local session, attempt = argument(), argument()
-  local server, known = owner_of(session)
-  if server and server ~= me then
-    if tonumber(known) and tonumber(known) >= tonumber(attempt) then
-      return { 'Z', 0 }
-    end
-    detach(session, server)
-  end
-  attach(session, attempt)
-  return { 'Z', 1 }
+  return { 'Z', claim(session, attempt) and 1 or 0 }
 end
 
--- Makes the record what the server says. Returns whether it may be so.
-local function restore(hold, record, known)
+-- Makes the record what the server says. Redis may show others who hold it: what it lost may have been their release. In the
+-- window that does no harm, for nothing is granted, and their servers will say.
+local function restore(record)
   local resource = read_resource(record[RESOURCE])
     or { limit = record[LIMIT], used = 0, holders = 0, waiters = 0 }
-  if known then
-    -- It was granted, and the news of that is lost.
-    call('ZREM', PARTIES, place(known, hold))
-    resource.waiters = resource.waiters - 1
-  end
-  local fits = resource.limit == record[LIMIT]
   if record[TOKEN] > 0 then
-    fits = fits and in_window and resource.used + record[PERMITS] <= resource.limit
-  end
-  if fits and record[TOKEN] > 0 then
+    resource.limit = record[LIMIT]
     resource.used = resource.used + record[PERMITS]
     resource.holders = resource.holders + 1
-  elseif fits then
+  else
     resource.waiters = resource.waiters + 1
-  elseif known then
-    call('HDEL', HOLDS, hold)
-    call('ZREM', SESSION_HOLDS, known[SESSION] .. hold)
   end
   write_resource(record[RESOURCE], resource)
-  return fits
 end
 
 -- Y: hold, resource, permits, limit, session, ttl in ms, request id, token, ticket, since, details, ms left of a lease.
@@ -81,13 +62,21 @@ operations.Y = function()
     if record[TOKEN] == 0 then
       return { 'G', known[TOKEN], known[SINCE] }
     end
+    if is_lease(known) and known[ORIGIN] == me then
+      -- The clock here may be another one than it was counted on.
+      call('ZADD', DUE, now + left, 'h' .. hold)
+    end
     return known[TOKEN] == record[TOKEN] and { 'Y' } or { 'N', '', 0 }
   elseif known and record[TOKEN] == 0 then
     return { 'Y' }
-  end
-  if not restore(hold, record, known) then
+  elseif record[TOKEN] > 0 and not in_window then
     return { 'N', '', 0 }
   end
+  if known then
+    -- It was granted, and that is what was lost.
+    remove(hold, known, nil)
+  end
+  restore(record)
   write_hold(hold, record)
   call('ZADD', PARTIES, 0, place(record, hold))
   if is_lease(record) and record[TOKEN] > 0 then
@@ -146,15 +135,9 @@ operations.V = function()
   local server, known = owner_of(session)
   if not server or known == 'x' then
     return { 'V', '', {} }
+  elseif not claim(session, attempt) then
+    return { 'F' }
   end
-  if server ~= me then
-    if tonumber(known) >= tonumber(attempt) then
-      return { 'F' }
-    end
-    detach(session, server)
-    tell(server, { 'm', session, tonumber(attempt) })
-  end
-  attach(session, attempt)
   local from, to = range_of(session)
   local members = call('ZRANGEBYLEX', SESSION_HOLDS, after == '' and from or '(' .. session .. after, to, 'LIMIT', 0, CHUNK)
   local holds = {}

@@ -14,7 +14,7 @@ local function describe_holders(name, at_most)
 end
 
 -- The answer to a request id that was seen before.
-local function repeat_request(hold, earlier, record, wanted)
+local function repeat_request(hold, earlier, record, wanted, may_queue)
   local same = record[RESOURCE] == wanted[RESOURCE] and record[PERMITS] == wanted[PERMITS]
     and record[LIMIT] == wanted[LIMIT] and record[TTL] == wanted[TTL] and record[DETAILS] == wanted[DETAILS]
   if not same then
@@ -23,6 +23,9 @@ local function repeat_request(hold, earlier, record, wanted)
   if record[TOKEN] > 0 then
     local left = tonumber(call('ZSCORE', DUE, 'h' .. earlier)) - now
     return { 'O', earlier, record[TOKEN], record[SINCE], left }
+  end
+  if not may_queue then
+    return { 'H', describe_holders(record[RESOURCE], 8) }
   end
   if earlier ~= hold then
     -- It came again by another server, or under another name: the place in the queue goes over to the new one.
@@ -47,17 +50,14 @@ operations.A = function()
   local hold, name, permits, limit = argument(), argument(), number_argument(), number_argument()
   local session, attempt, ttl, request = argument(), argument(), number_argument(), argument()
   local may_queue, details = argument() == '1', argument()
-  local server = owner_of(session)
-  if not server then
-    attach(session, attempt)
-  elseif server ~= me then
+  if not claim(session, attempt) then
     return { 'M' }
   end
   local record = { name, permits, limit, session, ttl, request, 0, 0, now_us, me, details }
   if request ~= '' then
     local earlier = call('HGET', REQUESTS, request)
     if earlier then
-      return repeat_request(hold, earlier, read_hold(earlier), record)
+      return repeat_request(hold, earlier, read_hold(earlier), record, may_queue)
     end
     local ended = call('HGET', ENDED, 'r' .. request)
     if ended then
@@ -151,6 +151,9 @@ operations.C = function()
     return { 'K' }
   end
   remove(hold, record, nil)
+  if is_lease(record) and record[ORIGIN] ~= me then
+    tell(record[ORIGIN], { 'x', hold })
+  end
   serve(record[RESOURCE])
   return record[TOKEN] > 0 and { 'B' } or { 'X', describe_holders(record[RESOURCE], 8) }
 end

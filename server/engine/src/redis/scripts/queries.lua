@@ -38,3 +38,10 @@ operations.I = function()
   end
   return found
 end
+
+-- P: hold. Result: its position in its queue, 0 if it is in none.
+operations.P = function()
+  local hold = argument()
+  local record = read_hold(hold)
+  return { record and record[TOKEN] == 0 and position_of(record, hold) or 0 }
+end

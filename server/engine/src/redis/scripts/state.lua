@@ -96,6 +96,22 @@ local function tell(server, event)
   return call('SPUBLISH', inbox .. server, cmsgpack.pack({ count, event })) > 0
 end
 
+-- Makes a session this server's, unless another has it by the same or a later attempt of its client.
+local function claim(session, attempt)
+  local server, known = owner_of(session)
+  if server and server ~= me then
+    if known == 'x' or tonumber(known) >= tonumber(attempt) then
+      return false
+    end
+    call('ZREM', ATTACHED, server .. session)
+    tell(server, { 'm', session, tonumber(attempt) })
+  end
+  if server ~= me or known ~= attempt then
+    attach(session, attempt)
+  end
+  return true
+end
+
 local function next_token()
   last_token = math.max(last_token + 1, now_us)
   return last_token
