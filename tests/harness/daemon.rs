@@ -21,7 +21,7 @@ impl Daemon {
     ///
     /// # Panics
     /// If it ends before that, or takes long.
-    pub(crate) async fn start(program: &str, arguments: &[String], ready: &str) -> Self {
+    pub(crate) async fn start(program: &str, arguments: &[&str], ready: &str) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", program]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -31,22 +31,28 @@ impl Daemon {
         thread::spawn(move || {
             let mut child = command.spawn().expect("setpriv is there; tests/setup installs it");
             let mut output = BufReader::new(child.stdout.take().expect("its output is piped"));
-            started.send(child).expect("the test waits for it");
+            // If the test has gone meanwhile, the process goes with this thread.
+            let Ok(()) = started.send(child) else { return };
             let mut line = Vec::new();
             while output.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
                 writer.send_modify(|log| log.push_str(&String::from_utf8_lossy(&line)));
                 line.clear();
             }
         });
-        let mut daemon = Self { child: child.await.expect("a process"), log };
-        let has_begun = tokio::time::timeout(PATIENCE, daemon.log.wait_for(|log| log.contains(ready))).await;
-        let has_begun = has_begun.is_ok_and(|seen| seen.is_ok());
-        assert!(
-            has_begun,
-            "{program} does not start; if it is missing, tests/setup installs it. It says:\n{}",
-            daemon.log()
-        );
+        let daemon = Self { child: child.await.expect("a process"), log };
+        daemon.logged(ready, 1).await;
         daemon
+    }
+
+    /// Returns once it has written `text` so often.
+    ///
+    /// # Panics
+    /// If it ends before that, or takes long.
+    pub(crate) async fn logged(&self, text: &str, times: usize) {
+        let mut log = self.log.clone();
+        let seen = tokio::time::timeout(PATIENCE, log.wait_for(|log| log.matches(text).count() >= times)).await;
+        let has_seen = seen.is_ok_and(|seen| seen.is_ok());
+        assert!(has_seen, "no {text:?} in time (is it installed? tests/setup does that). It says:\n{}", self.log());
     }
 
     /// What it has written.

@@ -150,7 +150,7 @@ impl Call {
             Then::Renew { hold, reply } => _ = reply.send(at.renew(hold, value)),
             Then::Cancel { hold, kind, reply } => _ = reply.send(Ok(at.cancel(hold, kind, value, again))),
             Then::Get { reply } => {
-                _ = reply.send(record::read_view(value).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)))
+                _ = reply.send(record::read_view(value).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)));
             }
             Then::List { reply } => {
                 let views = record::array(value).and_then(|views| views.iter().map(record::read_view).collect());

@@ -167,12 +167,14 @@ impl RedisEngine {
     }
 
     /// Returns if something shows before the first contact that waiting can't mend: what is wrong and what to do.
-    pub async fn misconfigured(&self) -> String {
+    pub fn misconfigured(&self) -> impl Future<Output = String> + Send + 'static {
         let mut told = self.shared.misconfigured.subscribe();
-        let found = told.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
-        match found {
-            Some(found) => found,
-            None => std::future::pending().await,
+        async move {
+            let found = told.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+            match found {
+                Some(found) => found,
+                None => std::future::pending().await,
+            }
         }
     }
 }
@@ -243,6 +245,8 @@ fn refused<T>(refusal: Refusal) -> Answer<T> {
     at_hand(Err(refusal.into()))
 }
 
+/// A number as Redis reads it.
+#[expect(clippy::needless_pass_by_value, reason = "numbers are passed by value")]
 fn figure(number: impl ToString) -> Vec<u8> {
     number.to_string().into_bytes()
 }
@@ -410,7 +414,8 @@ impl Engine for RedisEngine {
     }
 
     fn list(&self, list: List) -> Answer<Vec<ResourceView>> {
-        let after = list.after.as_ref().map(|name| name.as_str()).filter(|after| *after >= list.prefix.as_str());
+        let after =
+            list.after.as_ref().map(lockstead_core::Name::as_str).filter(|after| *after >= list.prefix.as_str());
         let args = vec![
             b"I".to_vec(),
             prefix_bytes(list.kind, &list.prefix),

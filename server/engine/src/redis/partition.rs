@@ -299,7 +299,7 @@ impl Partition {
         match self.call(link, true, &operations).await {
             Ok(answer) => {
                 let (sent, epoch_goes_on) = (answer.sent, answer.epoch == self.epoch);
-                self.on_answer(calls, answer);
+                self.on_answer(calls, &answer);
                 if beats {
                     self.on_heartbeat(sent.time);
                 }
@@ -325,7 +325,7 @@ impl Partition {
         lock(&self.shared.promises).deadline(self.index).is_some()
     }
 
-    fn on_answer(&mut self, calls: Vec<Call>, answer: Answer) {
+    fn on_answer(&mut self, calls: Vec<Call>, answer: &Answer) {
         let shared = self.shared.clone();
         let mut table = shared.table();
         let at = &mut At { shared: &shared, table: &mut table, partition: self.index, sent: answer.sent };

@@ -23,7 +23,7 @@ impl Promises {
 
     /// From a heartbeat that was sent then, the server counts less than Redis does.
     pub(super) fn end_of_lease(&self, sent: Time) -> Time {
-        sent.saturating_add(self.server_lease - self.server_lease / 10)
+        sent.saturating_add(self.server_lease.mul_f64(0.9))
     }
 
     /// A partition's holds end this much before the lease does, so that the promises for all others go on in time.

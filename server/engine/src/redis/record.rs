@@ -16,8 +16,6 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Record {
     pub(super) resource: ResourceKey,
     pub(super) claim: Claim,
-    /// Sixteen bytes: a session's id, or a server's name for the leases that wait there.
-    pub(super) session: Vec<u8>,
     pub(super) ttl_ms: u64,
     pub(super) request: Option<RequestId>,
     /// `None` while it waits.
@@ -166,7 +164,7 @@ pub(super) fn micros(value: &Value) -> Option<WallTime> {
 impl Record {
     /// Reads what `cmsgpack` gave back as an array.
     pub(super) fn read(value: &Value) -> Option<Self> {
-        let [resource, permits, limit, session, ttl, request, token, ticket, since, _origin, details] = array(value)?
+        let [resource, permits, limit, _session, ttl, request, token, ticket, since, _origin, details] = array(value)?
         else {
             return None;
         };
@@ -175,7 +173,6 @@ impl Record {
         Some(Self {
             claim: read_claim(resource.kind, number(permits)?, number(limit)?)?,
             resource,
-            session: bytes(session)?.to_vec(),
             ttl_ms: number(ttl)?,
             request: if request.is_empty() { None } else { Some(RequestId::parse(request).ok()?) },
             token: Some(number(token)?).filter(|token| *token > 0).map(Token::from_number),

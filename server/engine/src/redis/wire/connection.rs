@@ -28,13 +28,16 @@ pub(super) struct Connection {
 
 /// Who hears what is published on which channel.
 #[derive(Clone, Default)]
-struct Inboxes(Arc<Mutex<HashMap<Vec<u8>, mpsc::UnboundedSender<Vec<u8>>>>>);
+struct Inboxes(Arc<Mutex<ByChannel>>);
+
+type ByChannel = HashMap<Vec<u8>, mpsc::UnboundedSender<Vec<u8>>>;
 
 impl Connection {
     /// Connects. Everything that is asked on it is answered, or broken off, within `within`.
     pub(super) async fn open(target: &Target, node: &Address, within: Duration) -> Result<Self, WireError> {
         let opened = tokio::time::timeout(within, Self::begin(target, node, within)).await;
-        opened.unwrap_or_else(|_| Err(WireError::Broken(format!("{node} does not answer within {within:?}"))))
+        let hint = if target.tls.is_some() { "; does it speak TLS?" } else { "" };
+        opened.unwrap_or_else(|_| Err(WireError::Broken(format!("{node} does not answer within {within:?}{hint}"))))
     }
 
     async fn begin(target: &Target, node: &Address, within: Duration) -> Result<Self, WireError> {
@@ -57,9 +60,9 @@ impl Connection {
             }
         });
         let info = NodeInfo { is_primary: false, is_in_cluster: false };
-        let closes = closed.clone().drop_guard();
+        let guard = closed.clone().drop_guard();
         let permitted = OnceCell::new();
-        let mut connection = Self { node: node.clone(), info, redis, inboxes, closed, permitted, _closes: closes };
+        let mut connection = Self { node: node.clone(), info, redis, inboxes, closed, permitted, _closes: guard };
         let info = connection.ask_one(redis::pipe().cmd("INFO")).await?;
         let info: String = redis::from_redis_value(info).unwrap_or_default();
         connection.info = NodeInfo::read(&info, node)?;
@@ -139,7 +142,7 @@ impl Connection {
 }
 
 impl Inboxes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, mpsc::UnboundedSender<Vec<u8>>>> {
+    fn lock(&self) -> MutexGuard<'_, ByChannel> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

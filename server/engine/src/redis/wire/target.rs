@@ -183,11 +183,13 @@ impl Part {
         let url = url.map_err(|_| Fault::NoUrl)?;
         let scheme = Scheme::named(url.scheme()).ok_or(Fault::Scheme)?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(Fault::NoUrl)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = url.port().unwrap_or(if scheme.sentinels { SENTINEL_PORT } else { REDIS_PORT });
+        let address = Address {
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: url.port().unwrap_or(if scheme.sentinels { SENTINEL_PORT } else { REDIS_PORT }),
+        };
         let mut part = Self {
             scheme,
-            address: Address { host, port },
+            address,
             login: Login::read(Some(url.username()), url.password())?,
             database: None,
             primary: None,
