@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 mod daemon;
+pub mod engines;
 pub mod events;
 pub mod fixture;
 mod port;
