@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(redis.urls.reveal(), "redis://a:1, redis://:hunter2@b:2");
         assert_eq!((redis.min_acks, redis.server_lease, redis.ca), (2, Duration::from_secs(3), None));
         assert!(!redis.urls.has_sentinel());
-        let redis = with_file("redis = 'rediss+sentinel://a/b'", ServeArgs::default()).unwrap().redis.unwrap();
+        let redis = with_file("redis = 'rediss+sentinel://a/b, c:1'", ServeArgs::default()).unwrap().redis.unwrap();
         assert!(redis.urls.has_sentinel());
         assert_eq!((redis.min_acks, redis.server_lease), (0, Duration::from_secs(10)));
     }
@@ -239,7 +239,9 @@ mod tests {
             ("redis = ''", "address 1 "),
             ("redis = 'localhost:6379'", "address 1 "),
             ("redis = 'http://u:hunter2@h'", "address 1 "),
-            ("redis = 'redis://u:hunt,hunter2@h,redis://'", "address 2 "),
+            ("redis = 'redis://u:hunt,hunter2@h,redis://'", "address 3 "),
+            ("redis = 'h:1,redis://h'", "address 1 "),
+            ("redis = 'redis://h,'", "address 2 "),
             ("redis = 'redis://h, redis://'", "address 2 "),
             ("rediss = 'redis://u:hunter2@h,redis://u:hunter2@i'", "rediss"),
             ("redis_min_acks = 'redis://u:hunter2@h'", "redis_min_acks"),

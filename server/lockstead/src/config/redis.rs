@@ -47,10 +47,14 @@ impl RedisUrls {
         self.schemes().any(|scheme| scheme.is_some_and(|scheme| scheme.starts_with("rediss")))
     }
 
+    /// Of each address; one that says none has that of the one before it.
     fn schemes(&self) -> impl Iterator<Item = Option<&str>> {
-        self.0.split(',').map(|url| {
-            let (scheme, rest) = url.trim().split_once("://")?;
-            (scheme.starts_with("redis") && !rest.is_empty()).then_some(scheme)
+        self.0.split(',').map(str::trim).scan(None, |before, url| {
+            *before = match url.split_once("://") {
+                Some((scheme, rest)) => (scheme.starts_with("redis") && !rest.is_empty()).then_some(scheme),
+                None => before.filter(|_| !url.is_empty()),
+            };
+            Some(*before)
         })
     }
 
