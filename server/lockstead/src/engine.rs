@@ -55,6 +55,7 @@ fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSetting
         min_acks: redis.min_acks,
         partitions: PARTITIONS,
         send_twice: false,
+        mutation: None,
     };
     let engine = RedisEngine::start(settings, router);
     let misconfigured = engine.misconfigured().boxed();

@@ -84,6 +84,8 @@ async fn suffer(node: &mut RedisServer, fault: &RedisFault) {
 }
 
 async fn sentinel(setup: &mut SentinelSetup, fault: &RedisFault) {
+    // On a machine that is slow they may have had doubts of their own.
+    setup.settle().await;
     if let RedisFault::FailedOver { .. } = fault {
         setup.fail_over_losing(pause(LOST_WRITES_MS)).await;
         for node in setup.nodes.iter_mut().filter(|node| !node.is_running()) {
@@ -99,6 +101,7 @@ async fn sentinel(setup: &mut SentinelSetup, fault: &RedisFault) {
 }
 
 async fn cluster(setup: &mut ClusterSetup, fault: &RedisFault) {
+    setup.settle().await;
     match *fault {
         RedisFault::FailedOver { partition } => {
             setup.kill_primary_of(partition).await;
