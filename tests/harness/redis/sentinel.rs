@@ -39,7 +39,10 @@ impl SentinelSetup {
         let mut nodes = vec![RedisServer::start().await];
         let port = nodes[0].port().to_string();
         for _ in 1..NODES {
-            nodes.push(RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await);
+            // By a command, so that one that was promoted is no replica again when it is restarted.
+            let node = RedisServer::start().await;
+            node.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+            nodes.push(node);
         }
         nodes[0].has_replicas(NODES - 1).await;
         let mut sentinels = Vec::new();
