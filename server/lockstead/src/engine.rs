@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lockstead_engine::{Engine, MemoryEngine, PARTITIONS, RedisEngine, RedisSettings, RedisTarget};
+use lockstead_engine::{Engine, MemoryEngine, PARTITIONS, RedisEngine, RedisSettings};
 use thiserror::Error;
 
 use crate::config::{Redis, Settings};
@@ -39,16 +39,14 @@ fn of_memory(router: Arc<Router>) -> Started {
 }
 
 fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
-    let target = RedisTarget::parse(redis.urls.reveal(), redis.ca.as_deref())
-        .map_err(|error| EngineSettingsError(format!("--redis: {error}")))?;
-    if redis.urls.has_sentinel() && redis.min_acks == 0 {
+    if redis.target.is_behind_sentinels() && redis.min_acks == 0 {
         tracing::warn!(
             "behind Sentinel, a failover can lose the last grants, and a primary that is cut off goes on granting; the safe \
              setting is --redis-min-acks 1 or more"
         );
     }
     let settings = RedisSettings {
-        target,
+        target: redis.target.clone(),
         server: random::server_name(),
         key: random::key(),
         server_lease: redis.server_lease,
