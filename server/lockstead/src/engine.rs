@@ -29,7 +29,7 @@ pub struct EngineSettingsError(String);
 pub fn start_engine(settings: &Settings, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
     match &settings.redis {
         None => Ok(of_memory(router)),
-        Some(redis) => of_redis(redis, router),
+        Some(redis) => Ok(of_redis(redis, router)),
     }
 }
 
@@ -38,7 +38,7 @@ fn of_memory(router: Arc<Router>) -> Started {
     Started { engine: Arc::new(engine), misconfigured: std::future::pending().boxed() }
 }
 
-fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
+fn of_redis(redis: &Redis, router: Arc<Router>) -> Started {
     if redis.target.is_behind_sentinels() && redis.min_acks == 0 {
         tracing::warn!(
             "behind Sentinel, a failover can lose the last grants, and a primary that is cut off goes on granting; the safe \
@@ -56,5 +56,5 @@ fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSetting
     };
     let engine = RedisEngine::start(settings, router);
     let misconfigured = engine.misconfigured().boxed();
-    Ok(Started { engine: Arc::new(engine), misconfigured })
+    Started { engine: Arc::new(engine), misconfigured }
 }
