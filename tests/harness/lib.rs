@@ -10,11 +10,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+mod daemon;
+mod port;
 mod process;
+mod proxy;
 mod raw_session;
+pub mod redis;
 
 pub use process::Process;
+pub use proxy::Proxy;
 pub use raw_session::RawSession;
+pub use redis::{ClusterSetup, RedisServer, SentinelSetup, TlsFiles, TlsServer};
 
 /// How long a test waits for what must happen, before it gives up. It is no bound on speed.
 pub const PATIENCE: Duration = Duration::from_secs(20);

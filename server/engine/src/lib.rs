@@ -4,6 +4,7 @@
 
 mod error;
 mod memory;
+mod redis;
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use lockstead_core::{
     Renew, ResourceView, ResumeSession, Time,
 };
 
+#[doc(hidden)]
+pub use self::redis::wire;
+pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetError};
+pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
 
