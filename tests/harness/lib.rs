@@ -125,7 +125,10 @@ impl Drop for Server {
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
-    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER"] {
+    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE"] {
+        command.env_remove(format!("LOCKSTEAD_{setting}"));
+    }
+    for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     command
