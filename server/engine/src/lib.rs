@@ -17,6 +17,8 @@ use lockstead_core::{
 
 #[doc(hidden)]
 pub use self::redis::wire;
+pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetError};
+pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
 

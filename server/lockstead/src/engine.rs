@@ -1,0 +1,62 @@
+//! Which engine a server has.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lockstead_engine::{Engine, MemoryEngine, PARTITIONS, RedisEngine, RedisSettings, RedisTarget};
+use thiserror::Error;
+
+use crate::config::{Redis, Settings};
+use crate::service::{Router, random};
+
+/// An engine at work.
+pub struct Started {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// Ready if it finds, before it has ever served, that it is set up in a way that waiting can't mend: what is wrong, and
+    /// what to do about it.
+    pub misconfigured: BoxFuture<'static, String>,
+}
+
+/// An engine that can't start with these settings.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct EngineSettingsError(String);
+
+/// Starts the engine that the settings ask for, which tells `router` what happens. It waits for nothing: an engine whose
+/// store can't be reached says so when it is asked whether it is ready.
+pub fn start_engine(settings: &Settings, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
+    match &settings.redis {
+        None => Ok(of_memory(router)),
+        Some(redis) => of_redis(redis, router),
+    }
+}
+
+fn of_memory(router: Arc<Router>) -> Started {
+    let engine = MemoryEngine::start(random::key(), router);
+    Started { engine: Arc::new(engine), misconfigured: std::future::pending().boxed() }
+}
+
+fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
+    let target = RedisTarget::parse(redis.urls.reveal(), redis.ca.as_deref())
+        .map_err(|error| EngineSettingsError(format!("--redis: {error}")))?;
+    if redis.urls.has_sentinel() && redis.min_acks == 0 {
+        tracing::warn!(
+            "behind Sentinel, a failover can lose the last grants, and a primary that is cut off goes on granting; the safe \
+             setting is --redis-min-acks 1 or more"
+        );
+    }
+    let settings = RedisSettings {
+        target,
+        server: random::server_name(),
+        key: random::key(),
+        server_lease: redis.server_lease,
+        min_acks: redis.min_acks,
+        partitions: PARTITIONS,
+        send_twice: false,
+    };
+    let engine = RedisEngine::start(settings, router);
+    let misconfigured = engine.misconfigured().boxed();
+    Ok(Started { engine: Arc::new(engine), misconfigured })
+}
