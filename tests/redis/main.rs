@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod across;
+mod away;
+mod cut;
 mod gone;
 mod leases;
 mod lost_data;
