@@ -11,7 +11,7 @@ const SESSIONS: usize = 20;
 
 /// A client that knows both servers and is attached to the first, with a hold.
 async fn attached(addresses: &str, session: usize) -> (Client, Guard) {
-    let on_disconnect = if session % 2 == 0 { OnDisconnect::Release } else { OnDisconnect::Keep };
+    let on_disconnect = if session.is_multiple_of(2) { OnDisconnect::Release } else { OnDisconnect::Keep };
     let client = Client::builder().server(addresses).on_disconnect(on_disconnect).connect().await.unwrap();
     let guard = client.lock(format!("drain/{session}")).acquire().await.unwrap();
     (client, guard)

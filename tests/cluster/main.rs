@@ -1,5 +1,7 @@
 //! Several real servers over a real Redis, as their clients see them.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails is what it is for")]
+
 mod cost;
 mod cut_off;
 mod drain;

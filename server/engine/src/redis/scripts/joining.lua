@@ -70,7 +70,7 @@ operations.Y = function()
   elseif known and record[TOKEN] == 0 then
     return { 'Y' }
   elseif record[TOKEN] > 0 and not in_window then
-    return { 'N', '', 0 }
+    return { 'N', call('HGET', ENDED, hold) or '', 0 }
   end
   if known then
     -- It was granted, and that is what was lost.
