@@ -99,7 +99,7 @@ impl Guard {
     }
 
     /// Gives it back, and returns when the server has seen that. (If the future is dropped before, it is given back all
-    /// the same.)
+    /// the same.) A server that can't reach its store just then completes it later, by itself; this returns at once.
     ///
     /// # Errors
     /// [`Error::Lost`] if it was lost before, [`Error::Closed`] if the client's runtime has ended.

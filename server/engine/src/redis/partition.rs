@@ -142,17 +142,8 @@ impl Partition {
     }
 
     pub(super) fn set_status(&self, status: Status) {
-        let mut statuses = lock(&self.shared.statuses);
-        let before = readiness(&statuses);
-        if let Some(known) = statuses.get_mut(usize::from(self.index)) {
+        if let Some(known) = lock(&self.shared.statuses).get_mut(usize::from(self.index)) {
             *known = status;
-        }
-        let after = readiness(&statuses);
-        drop(statuses);
-        match (&before, &after) {
-            (Readiness::NotReady(_), Readiness::Ready) => tracing::info!("Redis serves"),
-            (_, Readiness::NotReady(why)) if before != after => tracing::warn!("{why}"),
-            _ => {}
         }
     }
 

@@ -1,0 +1,9 @@
+//! Several real servers over a real Redis, as their clients see them.
+
+mod cost;
+mod cut_off;
+mod drain;
+mod killed_server;
+mod redis_faults;
+mod servers;
+mod two_servers;
