@@ -73,7 +73,7 @@ async fn stopped_and_then_flushed() {
 }
 
 async fn is_away(
-    leave: impl AsyncFnOnce(&mut RedisServer),
+    go: impl AsyncFnOnce(&mut RedisServer),
     come_back: impl AsyncFnOnce(&mut RedisServer),
     in_order: bool,
 ) {
@@ -89,7 +89,7 @@ async fn is_away(
     b.queued(b.ask(other, 2, "s", EXCLUSIVE)).await;
     let watches = [Watch::over(&a), Watch::over(&b)];
 
-    leave(&mut redis).await;
+    go(&mut redis).await;
     eventually("that it is noticed", async || matches!(a.engine.readiness(), Readiness::NotReady(_))).await;
     let believed = promised(&*a.engine);
     sleep_until(believed).await;

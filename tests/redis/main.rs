@@ -4,6 +4,7 @@
 
 mod across;
 mod away;
+mod crowd;
 mod cut;
 mod gone;
 mod leases;
