@@ -50,7 +50,6 @@ pub(super) enum Then {
         reply: Reply<Acquired>,
     },
     ReleaseOwn {
-        hold: HoldId,
         reply: Reply<Released>,
     },
     ReleaseAny {
@@ -98,6 +97,7 @@ pub(super) fn read_reason(code: &str) -> Option<EndReason> {
         "R" => Some(EndReason::Released),
         "E" => Some(EndReason::Expired),
         "D" => Some(EndReason::Disconnected),
+        "B" => Some(EndReason::BackendLost),
         _ => None,
     }
 }
@@ -140,12 +140,8 @@ impl Call {
                 moved => _ = reply.send(Ok(moved.is_some())),
             },
             Then::Position { hold, reply } => _ = reply.send(Ok(at.position(hold, value))),
-            Then::ReleaseOwn { hold, reply } => {
-                _ = reply.send(match letter(value) {
-                    Some(("N", _)) if !again => Err(Refusal::NotHolder { ended: at.table.ended.get(hold) }.into()),
-                    _ => Ok(Released { entries: 0 }),
-                });
-            }
+            // If Redis does not know it, joining has given it back already: the table had it until this release.
+            Then::ReleaseOwn { reply } => _ = reply.send(Ok(Released { entries: 0 })),
             Then::ReleaseAny { hold, reply } => _ = reply.send(at.release_any(hold, value, again)),
             Then::Renew { hold, reply } => _ = reply.send(at.renew(hold, value)),
             Then::Cancel { hold, kind, reply } => _ = reply.send(Ok(at.cancel(hold, kind, value, again))),

@@ -476,7 +476,7 @@ impl RedisEngine {
             return refused(Refusal::HoldNotFound);
         };
         let args = vec![b"R".to_vec(), hold_bytes(hold), Vec::new()];
-        self.shared.ask(known.partition, args, |reply| Then::ReleaseOwn { hold, reply })
+        self.shared.ask(known.partition, args, |reply| Then::ReleaseOwn { reply })
     }
 }
 
