@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lockstead_engine::{Engine, MemoryEngine, PARTITIONS, RedisEngine, RedisSettings, RedisTarget};
+use lockstead_engine::{Engine, MemoryEngine, PARTITIONS, RedisEngine, RedisSettings};
 use thiserror::Error;
 
 use crate::config::{Redis, Settings};
@@ -29,7 +29,7 @@ pub struct EngineSettingsError(String);
 pub fn start_engine(settings: &Settings, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
     match &settings.redis {
         None => Ok(of_memory(router)),
-        Some(redis) => of_redis(redis, router),
+        Some(redis) => Ok(of_redis(redis, router)),
     }
 }
 
@@ -38,17 +38,15 @@ fn of_memory(router: Arc<Router>) -> Started {
     Started { engine: Arc::new(engine), misconfigured: std::future::pending().boxed() }
 }
 
-fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSettingsError> {
-    let target = RedisTarget::parse(redis.urls.reveal(), redis.ca.as_deref())
-        .map_err(|error| EngineSettingsError(format!("--redis: {error}")))?;
-    if redis.urls.has_sentinel() && redis.min_acks == 0 {
+fn of_redis(redis: &Redis, router: Arc<Router>) -> Started {
+    if redis.target.is_behind_sentinels() && redis.min_acks == 0 {
         tracing::warn!(
             "behind Sentinel, a failover can lose the last grants, and a primary that is cut off goes on granting; the safe \
              setting is --redis-min-acks 1 or more"
         );
     }
     let settings = RedisSettings {
-        target,
+        target: redis.target.clone(),
         server: random::server_name(),
         key: random::key(),
         server_lease: redis.server_lease,
@@ -58,5 +56,5 @@ fn of_redis(redis: &Redis, router: Arc<Router>) -> Result<Started, EngineSetting
     };
     let engine = RedisEngine::start(settings, router);
     let misconfigured = engine.misconfigured().boxed();
-    Ok(Started { engine: Arc::new(engine), misconfigured })
+    Started { engine: Arc::new(engine), misconfigured }
 }

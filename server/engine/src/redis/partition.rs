@@ -143,16 +143,11 @@ impl Partition {
 
     pub(super) fn set_status(&self, status: Status) {
         let mut statuses = lock(&self.shared.statuses);
-        let before = readiness(&statuses);
-        if let Some(known) = statuses.get_mut(usize::from(self.index)) {
+        let Some(known) = statuses.get_mut(usize::from(self.index)) else { return };
+        if *known != status {
+            // The server tells of the engine as a whole.
+            tracing::debug!(partition = self.index, ?status);
             *known = status;
-        }
-        let after = readiness(&statuses);
-        drop(statuses);
-        match (&before, &after) {
-            (Readiness::NotReady(_), Readiness::Ready) => tracing::info!("Redis serves"),
-            (_, Readiness::NotReady(why)) if before != after => tracing::warn!("{why}"),
-            _ => {}
         }
     }
 
