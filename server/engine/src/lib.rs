@@ -37,8 +37,10 @@ pub fn at_hand<T>(result: Result<T>) -> Answer<T> {
 /// - What is due at the time of a call has ended before the call takes effect.
 /// - A call that fails with [`EngineError::Refused`] has changed nothing.
 /// - A call that fails with [`EngineError::Unavailable`] may have happened. If it was an acquire, the engine gives back
-///   what it may have got as soon as it can, and no event comes of it; any other is carried out as soon as the engine
-///   can. Nobody need repeat it.
+///   what it may have got as soon as it can, and no event comes of it; any other but a resume is carried out as soon as
+///   the engine can. Nobody need repeat it.
+/// - Calls may take effect in another order than that in which they were made, unless the one was answered before the
+///   other was made.
 /// - Events reach the [`Listener`] in the order in which they happened, each once; those of a call possibly before its
 ///   answer.
 /// - Dropping a future before it is ready cancels nothing: the call may have happened.
@@ -90,13 +92,17 @@ pub trait Engine: Send + Sync + 'static {
     /// # Behavior
     /// - None of its waiters is granted in passing.
     /// - Answers how many holds and waiters there were; 0 for a session that the engine has never seen.
+    /// - Leaves a session alone that another server has.
     fn end_session(&self, end: EndSession) -> Answer<usize>;
 
     /// Makes a session what its client says it is, and this server the one that has it.
     ///
     /// # Behavior
     /// - If the engine [outlives a server](Capabilities::outlives_server), the session may have been another server's;
-    ///   that one hears of it by [`Event::Moved`].
+    ///   that one hears of it by [`Event::Moved`]. If it comes back, no news of the way it went follows the answer to that.
+    /// - Of two resumes the higher attempt wins, wherever they are made. The other is answered that nothing is left.
+    /// - One that fails with [`EngineError::Unavailable`] is not carried out later: its client comes again, with a higher
+    ///   attempt.
     /// - Keeps the holds that the client lists (cut down to the entries it lists) and the acquires that it will repeat;
     ///   gives back everything else.
     /// - Answers which of the listed holds are not the session's (any more).

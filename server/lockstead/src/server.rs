@@ -182,13 +182,12 @@ impl Port {
 
     /// Tells whoever asks for the server's health whether the engines can serve, and the log whenever that changes.
     async fn watch_readiness(&self) -> Infallible {
-        let mut was_ready = None;
+        let mut told = None;
         loop {
             let readiness = self.service.engines().readiness();
-            let is_ready = readiness == Readiness::Ready;
-            if was_ready != Some(is_ready) {
+            if told.as_ref() != Some(&readiness) {
                 self.tell_readiness(&readiness).await;
-                was_ready = Some(is_ready);
+                told = Some(readiness);
             }
             tokio::time::sleep(READINESS_LOOK_EVERY).await;
         }

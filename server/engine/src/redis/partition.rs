@@ -142,7 +142,11 @@ impl Partition {
     }
 
     pub(super) fn set_status(&self, status: Status) {
-        if let Some(known) = lock(&self.shared.statuses).get_mut(usize::from(self.index)) {
+        let mut statuses = lock(&self.shared.statuses);
+        let Some(known) = statuses.get_mut(usize::from(self.index)) else { return };
+        if *known != status {
+            // The server tells of the engine as a whole.
+            tracing::debug!(partition = self.index, ?status);
             *known = status;
         }
     }

@@ -16,7 +16,7 @@ const SERVER_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 /// Where Redis is, and how far it is trusted.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// Its addresses, and how to log in there.
+    /// Its addresses, and who may sign its certificates.
     pub target: RedisTarget,
     /// How many replicas must have a grant before it counts.
     pub min_acks: u32,
@@ -25,16 +25,9 @@ pub struct Redis {
 }
 
 /// Addresses as they were given, which may hold passwords. Its `Debug` shows nothing of them.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct RedisUrls(String);
-
-impl RedisUrls {
-    /// As they were given. Not to be shown.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
 
 impl From<String> for RedisUrls {
     fn from(urls: String) -> Self {
@@ -65,14 +58,14 @@ impl Redis {
         if !SERVER_LEASES.contains(&server_lease) {
             return Err(ConfigError::ServerLease(duration::format(server_lease)));
         }
-        let Some(urls) = urls else {
-            return match (ca, min_acks) {
-                (Some(_), _) => Err(ConfigError::NoRedis("--redis-ca")),
-                (None, 1..) => Err(ConfigError::NoRedis("--redis-min-acks")),
-                (None, 0) => Ok(None),
-            };
-        };
-        let target = RedisTarget::parse(urls.reveal(), ca.as_deref()).map_err(ConfigError::Redis)?;
-        Ok(Some(Self { target, min_acks, server_lease }))
+        match (urls, ca, min_acks) {
+            (Some(RedisUrls(urls)), ca, min_acks) => {
+                let target = RedisTarget::parse(&urls, ca.as_deref())?;
+                Ok(Some(Self { target, min_acks, server_lease }))
+            }
+            (None, Some(_), _) => Err(ConfigError::NoRedis("--redis-ca")),
+            (None, None, 1..) => Err(ConfigError::NoRedis("--redis-min-acks")),
+            (None, None, 0) => Ok(None),
+        }
     }
 }
