@@ -65,6 +65,11 @@ pub struct ResourceKey {
 pub struct Token(pub(crate) u64);
 
 impl Token {
+    /// From a number that it told before.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
     /// As a number.
     pub const fn get(self) -> u64 {
         self.0
@@ -135,11 +140,13 @@ pub(crate) struct Resource {
     pub(crate) holders: Vec<(Token, HoldId)>,
     /// In order of arrival.
     pub(crate) queue: BTreeMap<Ticket, HoldId>,
+    /// The head of the queue fits, but the gate kept it out when it was last asked.
+    pub(crate) closed: bool,
 }
 
 impl Resource {
     pub(crate) const fn new(limit: u32) -> Self {
-        Self { limit, used: 0, holders: Vec::new(), queue: BTreeMap::new() }
+        Self { limit, used: 0, holders: Vec::new(), queue: BTreeMap::new(), closed: false }
     }
 
     /// Whether that many permits are free. It says nothing of who is next in the queue.
