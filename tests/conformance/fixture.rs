@@ -1,5 +1,6 @@
 //! What a scenario works with: an engine, what it reported, and short ways to say things.
 
+use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub(crate) struct Fixture {
     pub(crate) events: Arc<EventLog>,
     /// Keeps scenarios apart that share a backend.
     prefix: String,
+    /// What the engine needs for as long as the scenario takes.
+    _keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// Permits of a semaphore.
@@ -63,7 +66,12 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, EngineError>) -> Ref
 impl Fixture {
     /// An engine, and the log that listens to it.
     pub(crate) fn new(engine: Arc<dyn Engine>, events: Arc<EventLog>) -> Self {
-        Self { engine, events, prefix: format!("conformance/{:032x}", random()) }
+        Self { engine, events, prefix: format!("conformance/{:032x}", random()), _keep: None }
+    }
+
+    /// Keeps something for as long as the scenario takes.
+    pub(crate) fn keeping(self, kept: impl Any + Send + Sync) -> Self {
+        Self { _keep: Some(Box::new(kept)), ..self }
     }
 
     /// A name that only this scenario uses.

@@ -8,8 +8,10 @@
 mod events;
 mod fixture;
 mod memory;
+mod node;
 mod suite;
 
 use suite::conformance;
 
 conformance!(memory_engine, crate::memory::fixture);
+conformance!(node_engine, crate::node::fixture);

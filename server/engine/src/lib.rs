@@ -4,6 +4,8 @@
 
 mod error;
 mod memory;
+#[cfg(target_os = "linux")]
+mod node;
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use lockstead_core::{
 
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
+#[cfg(target_os = "linux")]
+pub use node::{LockFamily, NodeEngine, NodeError, NodeSettings};
 
 /// An engine's answer: at hand, or on its way. Await it in either case; one that is at hand costs no allocation.
 pub type Answer<T> = Either<Ready<Result<T>>, BoxFuture<'static, Result<T>>>;
@@ -30,7 +34,7 @@ pub fn at_hand<T>(result: Result<T>) -> Answer<T> {
 /// # Behavior
 /// - Every method is atomic: nobody sees half of its effect.
 /// - What is due at the time of a call has ended before the call takes effect.
-/// - A call that fails with [`EngineError::Refused`] has changed nothing.
+/// - A call that fails with [`EngineError::Refused`] or [`EngineError::Invalid`] has changed nothing.
 /// - A call that fails with [`EngineError::Unavailable`] may have happened. If it was an acquire, the engine gives back
 ///   what it may have got as soon as it can, and no event comes of it; any other is carried out as soon as the engine
 ///   can. Nobody need repeat it.
