@@ -1,24 +1,28 @@
 //! One port for gRPC and HTTP: accepts connections until the shutdown, then drains within a bound.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use lockstead_core::limits::HTTP2_STREAMS_MAX;
-use lockstead_engine::MemoryEngine;
+use lockstead_engine::Readiness;
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::config::Settings;
-use crate::service::{Engines, Router, Service};
+use crate::engine::{EngineSettingsError, Started, start_engine};
+use crate::service::{Drain, Engines, Router, Service};
 use crate::telemetry::Metrics;
 use crate::{grpc, http};
 
@@ -43,19 +47,28 @@ const TCP_KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, which mostly means that there are no file descriptors left.
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
 
+/// How often to ask the engines whether they are ready.
+const READINESS_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Whoever is still there when the time for moving is up has at least so long to read what became of it.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
 /// A server that has its port but serves nobody yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     app: axum::Router,
+    service: Service,
     health: HealthReporter,
-    draining: CancellationToken,
+    misconfigured: BoxFuture<'static, String>,
     drain_timeout: Duration,
 }
 
 /// Why a server can't start.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The engine can't be had with these settings.
+    #[error(transparent)]
+    Engine(#[from] EngineSettingsError),
     /// The port can't be had.
     #[error("can't listen on {address}: {source}; choose another address with --listen")]
     Listen {
@@ -69,22 +82,42 @@ pub enum StartError {
     Descriptors(#[from] tonic_reflection::server::Error),
 }
 
+/// The engine is set up in a way that waiting can't mend.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Misconfigured(String);
+
 impl Server {
     /// Takes the port and puts everything together. Connections queue up from here on.
     pub async fn bind(settings: &Settings) -> Result<Self, StartError> {
+        Self::bind_over(settings, |router| start_engine(settings, router)).await
+    }
+
+    /// The same, over another engine than that of the settings: the one that `start` makes for this listener.
+    pub async fn bind_over(
+        settings: &Settings,
+        start: impl FnOnce(Arc<Router>) -> Result<Started, EngineSettingsError>,
+    ) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let router = Arc::new(Router::new(metrics.clone()));
+        let Started { engine, misconfigured } = start(router.clone())?;
         let failed = |source| StartError::Listen { address: settings.listen.clone(), source };
         let listener = TcpListener::bind(&settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let draining = CancellationToken::new();
-        let service = start_service(draining.clone());
+        let service = Service::new(Engines::new(engine), router, metrics, Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;
-        let app = grpc.merge(http::routes(service, http::Info::new(env!("CARGO_PKG_VERSION"))));
-        Ok(Self { listener, address, app, health, draining, drain_timeout: settings.drain_timeout })
+        let app = grpc.merge(http::routes(service.clone(), http::Info::new(env!("CARGO_PKG_VERSION"))));
+        Ok(Self { listener, address, app, service, health, misconfigured, drain_timeout: settings.drain_timeout })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it serves.
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     /// With more routes on the same port.
@@ -94,41 +127,97 @@ impl Server {
         self
     }
 
-    /// Serves until `shutdown`, then ends sessions and streams, and waits for requests in progress, but not for ever.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        self.health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    /// Serves until `shutdown`. Then sessions move to other servers, if their engine outlives this one, and what is left
+    /// ends; requests in progress are waited for, but not for ever.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Misconfigured> {
         let connections = GracefulShutdown::new();
-        let http = Arc::new(connection_settings());
-        tokio::pin!(shutdown);
-        loop {
-            tokio::select! {
-                () = &mut shutdown => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        serve(&connections, http.clone(), stream, self.app.clone(), self.draining.clone());
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
-                    }
-                },
-            }
+        let mut misconfigured = std::mem::replace(&mut self.misconfigured, std::future::pending().boxed());
+        tokio::select! {
+            biased;
+            never = self.watch_readiness() => match never {},
+            () = shutdown => {}
+            why = &mut misconfigured => return Err(Misconfigured(why)),
+            never = self.accept(&connections) => match never {},
+        }
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+        let drain = self.service.drain().clone();
+        drain.begin(self.drain_timeout);
+        let mut last_words_within = Duration::ZERO;
+        if self.service.engines().outlive_server() {
+            self.let_sessions_move(&connections).await;
+            last_words_within = LAST_WORDS_WITHIN;
         }
         drop(self.listener);
         tracing::info!("draining: sessions and streams end, no new requests");
-        self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-        self.draining.cancel();
-        if tokio::time::timeout(self.drain_timeout, connections.shutdown()).await.is_err() {
+        drain.end();
+        let ended = async {
+            self.service.sessions().none_left().await;
+            connections.shutdown().await;
+            self.service.engines().settled().await;
+        };
+        if tokio::time::timeout(drain.left().max(last_words_within), ended).await.is_err() {
             tracing::warn!(after = ?self.drain_timeout, "some connections were still open at the end of the drain");
         }
+        Ok(())
     }
-}
 
-fn start_service(draining: CancellationToken) -> Service {
-    let metrics = Arc::new(Metrics::new());
-    let router = Arc::new(Router::new(metrics.clone()));
-    let engine = MemoryEngine::start(crate::service::random::key(), router.clone());
-    Service::new(Engines::new(Arc::new(engine)), router, metrics, draining)
+    /// Accepts connections, for as long as it is polled.
+    async fn accept(&self, connections: &GracefulShutdown) -> Infallible {
+        let http = Arc::new(connection_settings());
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let drain = self.service.drain().clone();
+                    serve(connections, http.clone(), stream, self.app.clone(), drain);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// Tells whoever asks for the server's health whether the engines can serve, and the log whenever that changes.
+    async fn watch_readiness(&self) -> Infallible {
+        let mut was_ready = None;
+        loop {
+            let readiness = self.service.engines().readiness();
+            let is_ready = readiness == Readiness::Ready;
+            if was_ready != Some(is_ready) {
+                self.tell_readiness(&readiness).await;
+                was_ready = Some(is_ready);
+            }
+            tokio::time::sleep(READINESS_LOOK_EVERY).await;
+        }
+    }
+
+    async fn tell_readiness(&self, readiness: &Readiness) {
+        let status = match readiness {
+            Readiness::Ready => ServingStatus::Serving,
+            Readiness::NotReady(_) => ServingStatus::NotServing,
+        };
+        self.health.set_service_status("", status).await;
+        let (address, engine) = (self.address, self.service.engines().names());
+        match readiness {
+            Readiness::Ready => tracing::info!(%address, engine, version = env!("CARGO_PKG_VERSION"), "ready"),
+            Readiness::NotReady(why) => tracing::warn!(%address, engine, why, "not ready"),
+        }
+    }
+
+    /// Goes on serving until all sessions have moved to other servers, but not for ever.
+    async fn let_sessions_move(&self, connections: &GracefulShutdown) {
+        let sessions = self.service.sessions();
+        tracing::info!(sessions = sessions.count(), "draining: sessions move to other servers, nothing new begins");
+        tokio::select! {
+            () = sessions.none_left() => {}
+            () = tokio::time::sleep(self.drain_timeout) => {
+                tracing::warn!(sessions = sessions.count(), "some sessions were still here at the end of the drain");
+            }
+            // Sessions need no new connections, but whoever asks whether the server is ready does.
+            never = self.accept(connections) => match never {},
+        }
+    }
 }
 
 fn connection_settings() -> auto::Builder<TokioExecutor> {
@@ -149,7 +238,7 @@ fn serve(
     http: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
     app: axum::Router,
-    draining: CancellationToken,
+    drain: Drain,
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection could not be tuned");
@@ -159,7 +248,7 @@ fn serve(
         // The connection's own time limits begin when it is clear which HTTP it speaks.
         let begun = tokio::select! {
             begun = tokio::time::timeout(HEADERS_WITHIN, has_begun(&stream)) => matches!(begun, Ok(Ok(true))),
-            () = draining.cancelled() => false,
+            () = drain.over() => false,
         };
         if !begun {
             return;

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Exit;
 use super::say::say;
 use crate::config::{ServeArgs, Settings};
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use crate::telemetry::init_logs;
 
 pub(super) async fn serve(args: ServeArgs) -> ExitCode {
@@ -23,8 +23,9 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let server = match Server::bind(&settings).await {
         Ok(server) => server,
         Err(error) => {
+            let exit = if matches!(error, StartError::Engine(_)) { Exit::Usage } else { Exit::Unavailable };
             say(error);
-            return Exit::Unavailable.into();
+            return exit.into();
         }
     };
     // Before anybody knows that it is there, and may want it to end.
@@ -32,8 +33,11 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     // On standard output, alone, so that a script that asked for port 0 can read it.
     let address = server.address();
     _ = writeln!(std::io::stdout(), "lockstead is listening on http://{address}");
-    tracing::info!(%address, engine = "memory", version = env!("CARGO_PKG_VERSION"), "ready");
-    server.run(asked_to_stop).await;
+    if let Err(misconfigured) = server.run(asked_to_stop).await {
+        tracing::error!(%misconfigured, "stopped");
+        say(misconfigured);
+        return Exit::Usage.into();
+    }
     tracing::info!("stopped");
     ExitCode::SUCCESS
 }

@@ -44,13 +44,13 @@ pub(super) enum First {
 
 pub(super) fn first(wire: v1::SessionRequest) -> Result<First> {
     match wire.message {
-        Some(v1::session_request::Message::Open(open)) => Ok(First::Open(open_session(open)?)),
+        Some(v1::session_request::Message::Open(open)) => Ok(First::Open(session_options(open)?)),
         Some(v1::session_request::Message::Resume(resume)) => Ok(First::Resume(resume_session(resume)?)),
         _ => Err(Error::bad_session("the first message of a session must be open or resume")),
     }
 }
 
-fn open_session(wire: v1::OpenSession) -> std::result::Result<SessionOptions, Invalid> {
+fn session_options(wire: v1::OpenSession) -> std::result::Result<SessionOptions, Invalid> {
     let negative = || Invalid::new(lockstead_core::Field::SessionTimeout, "the session timeout is negative");
     let timeout = wire.session_timeout.map(|wire| convert::duration(wire).ok_or_else(negative)).transpose()?;
     let on_disconnect = match v1::OnDisconnect::try_from(wire.on_disconnect) {
@@ -82,7 +82,8 @@ fn resume_session(wire: v1::ResumeSession) -> Result<Resume> {
         Ok((HeldHold { hold: HoldId::parse(&held.hold_id)?, scope, resource }, held.entries))
     });
     let holds = holds.collect::<std::result::Result<_, Invalid>>()?;
-    Ok(Resume { session, resume_secret, attempt: wire.attempt, holds, pending: wire.pending_request_ids })
+    let options = wire.options.map(session_options).transpose()?;
+    Ok(Resume { session, resume_secret, attempt: wire.attempt, holds, pending: wire.pending_request_ids, options })
 }
 
 /// A later message of a session stream. An operation that is wrong in itself spoils itself only; a message that is no

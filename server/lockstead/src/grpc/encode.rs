@@ -60,7 +60,7 @@ pub(super) fn reply(reply: Reply) -> v1::SessionResponse {
         }),
         Reply::Resumed { valid_for, lost } => Wire::Resumed(v1::SessionResumed {
             valid_for: Some(convert::duration_to_wire(valid_for)),
-            lost: lost.iter().map(|held| hold_lost(held, v1::LossReason::Broken)).collect(),
+            lost: lost.iter().map(|(held, reason)| hold_lost(held, *reason)).collect(),
         }),
         Reply::Pong { sequence, valid_for } => {
             Wire::Pong(v1::Pong { sequence, valid_for: Some(convert::duration_to_wire(valid_for)) })
@@ -85,6 +85,9 @@ pub(super) fn reply(reply: Reply) -> v1::SessionResponse {
             message: error.to_string(),
         }),
         Reply::Lost { held, reason } => Wire::Lost(hold_lost(&held, reason)),
+        Reply::Draining { within } => {
+            Wire::Draining(v1::SessionDraining { within: Some(convert::duration_to_wire(within)) })
+        }
         Reply::Ended { reason, message } => {
             Wire::Ended(v1::SessionEnded { reason: reason.into(), message: message.to_owned() })
         }

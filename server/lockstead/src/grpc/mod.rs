@@ -128,17 +128,16 @@ mod tests {
     use lockstead_api::v1::ErrorReason;
     use lockstead_api::v1::hold_response::Event;
     use lockstead_engine::{MemoryEngine, SharedKey};
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::service::{self, Engines};
+    use crate::service::{self, Drain, Engines};
 
     #[tokio::test]
     async fn a_server_that_shuts_down_tells_hold_streams_the_reason() {
         let router = Arc::new(service::Router::new(Arc::default()));
         let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone())));
-        let draining = CancellationToken::new();
-        let handlers = Handlers { service: Service::new(engines, router, Arc::default(), draining.clone()) };
+        let drain = Drain::default();
+        let handlers = Handlers { service: Service::new(engines, router, Arc::default(), drain.clone()) };
         let hold = async || {
             let claim = Some(v1::Claim { name: "x".to_owned(), ..v1::Claim::default() });
             let wait = Some(v1::Wait { how: Some(v1::wait::How::Forever(true)) });
@@ -148,7 +147,7 @@ mod tests {
         let (mut holding, mut waiting) = (hold().await, hold().await);
         assert!(matches!(holding.next().await.unwrap().unwrap().event, Some(Event::Acquired(_))));
         assert!(matches!(waiting.next().await.unwrap().unwrap().event, Some(Event::Queued(_))));
-        draining.cancel();
+        drain.end();
         let Some(Event::Lost(lost)) = holding.next().await.unwrap().unwrap().event else { panic!("not lost") };
         assert_eq!(lost.reason(), v1::LossReason::ServerLost);
         assert_eq!(ErrorReason::of(&waiting.next().await.unwrap().unwrap_err()), ErrorReason::Draining);

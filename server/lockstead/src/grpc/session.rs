@@ -33,7 +33,10 @@ pub(super) fn serve(
 }
 
 async fn begin(service: &Service, mut wire: Streaming<v1::SessionRequest>, outbound: Outbound) -> Result<()> {
-    let first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, wire.message()).await;
+    let first = tokio::select! {
+        first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, wire.message()) => first,
+        () = service.drain().begun() => return Err(Error::Draining),
+    };
     let first = match first {
         Ok(Ok(Some(first))) => decode::first(first)?,
         Ok(Ok(None)) => return Err(Error::bad_session("the stream ended before it said open or resume")),

@@ -62,7 +62,7 @@ refusals! {
     ] with_body;
     Get: [InvalidName, InvalidScope, InvalidBody, BackendUnavailable];
     List: [InvalidScope, InvalidPageToken, InvalidBody, BackendUnavailable];
-    Ready: [InvalidBody, Draining];
+    Ready: [InvalidBody, Draining, BackendUnavailable];
     Plain: [InvalidBody];
 }
 

@@ -16,7 +16,6 @@ use super::problem::Result;
 use super::query::{NoParams, Params};
 use super::refusals;
 use super::sessions::SessionList;
-use crate::service::Error;
 
 /// As Prometheus wants it to be called.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -84,7 +83,8 @@ async fn healthz(_: Params<NoParams>) -> Json<Status> {
 
 /// Whether the server takes requests
 ///
-/// While it does not, send them to another one.
+/// While it does not, send them to another one. It does not while it drains, and while its engine can't serve: the detail
+/// says why, and what to do about it.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -93,7 +93,8 @@ async fn healthz(_: Params<NoParams>) -> Json<Status> {
     responses((status = 200, description = "It does.", body = Status), refusals::Ready),
 )]
 async fn readyz(State(http): State<Http>, _: Params<NoParams>) -> Result<Json<Status>> {
-    if http.service.is_draining() { Err(Error::Draining.into()) } else { Ok(Json(Status { status: "ready" })) }
+    http.service.check_ready()?;
+    Ok(Json(Status { status: "ready" }))
 }
 
 /// Metrics for Prometheus

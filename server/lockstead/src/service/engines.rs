@@ -1,11 +1,14 @@
 //! The engines of this server, by scope, and the ids that tell which one a hold lives in.
 
+use std::future::Future;
 use std::sync::Arc;
 
-use lockstead_core::{Field, HoldId, Invalid, Scope};
-use lockstead_engine::Engine;
+use lockstead_core::{Field, HoldId, Invalid, Scope, Time};
+use lockstead_engine::{Engine, Readiness, SharedKey};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
-use super::error::Result;
+use super::error::{Error, Result};
 
 /// The lowest bit of a hold id: set for holds of the node scope. It saves a map from hold to engine.
 const NODE_BIT: u128 = 1;
@@ -14,12 +17,14 @@ const NODE_BIT: u128 = 1;
 #[derive(Clone)]
 pub struct Engines {
     cluster: Arc<dyn Engine>,
+    /// Calls whose callers have gone.
+    calls: TaskTracker,
 }
 
 impl Engines {
     /// With this engine for the cluster scope.
     pub fn new(cluster: Arc<dyn Engine>) -> Self {
-        Self { cluster }
+        Self { cluster, calls: TaskTracker::new() }
     }
 
     /// The engine of a scope.
@@ -45,6 +50,47 @@ impl Engines {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (Scope, &Arc<dyn Engine>)> {
         std::iter::once((Scope::Cluster, &self.cluster))
+    }
+
+    /// What people call them.
+    pub fn names(&self) -> String {
+        self.iter().map(|(_, engine)| engine.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Until when their word is good; `None`: as long as the server lives.
+    pub fn valid_until(&self) -> Option<Time> {
+        self.iter().filter_map(|(_, engine)| engine.valid_until()).min()
+    }
+
+    /// Whether all of them can serve; if not, what the first that can't says of it.
+    pub fn readiness(&self) -> Readiness {
+        let not_ready = self.iter().map(|(_, engine)| engine.readiness()).find(|one| *one != Readiness::Ready);
+        not_ready.unwrap_or(Readiness::Ready)
+    }
+
+    /// Whether sessions can go on at another server.
+    pub fn outlive_server(&self) -> bool {
+        self.cluster.capabilities().outlives_server
+    }
+
+    /// What all servers sign with to which sessions can go.
+    pub(super) fn shared_key(&self) -> Result<SharedKey> {
+        let unknown = "the store that keeps the truth has not been reached yet; try again later, or ask another server";
+        self.cluster.shared_key().ok_or(Error::BackendUnavailable(unknown))
+    }
+
+    /// Sees a call through whose caller has gone.
+    pub(super) fn see_through(&self, call: impl Future<Output = ()> + Send + 'static) {
+        // Without a runtime the process is ending, and the engines with it.
+        if let Ok(runtime) = Handle::try_current() {
+            self.calls.spawn_on(call, &runtime);
+        }
+    }
+
+    /// Returns when all calls have been seen through; to be asked for when no more can come.
+    pub async fn settled(&self) {
+        self.calls.close();
+        self.calls.wait().await;
     }
 }
 

@@ -41,6 +41,9 @@ pub enum Error {
     /// The store that keeps the truth can't be reached.
     #[error("{0}")]
     BackendUnavailable(&'static str),
+    /// An engine can't serve now, as it says itself.
+    #[error("{0}")]
+    NotReady(String),
     /// The server is on its way out.
     #[error("this server is shutting down; ask another one, or this one again when it is back")]
     Draining,
@@ -63,7 +66,7 @@ impl Error {
             Self::SessionSuperseded => ErrorReason::SessionSuperseded,
             Self::SessionExpired => ErrorReason::SessionExpired,
             Self::TooManySessions => ErrorReason::QuotaExceeded,
-            Self::BackendUnavailable(_) => ErrorReason::BackendUnavailable,
+            Self::BackendUnavailable(_) | Self::NotReady(_) => ErrorReason::BackendUnavailable,
             Self::Draining => ErrorReason::Draining,
         }
     }

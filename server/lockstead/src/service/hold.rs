@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::Either;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use lockstead_api::v1::LossReason;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
     AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, SessionId, Time,
 };
-use lockstead_engine::Engine;
+use lockstead_engine::{Engine, Result as EngineResult};
 use tokio::sync::mpsc;
 
 use super::engines::new_hold_id;
@@ -60,8 +61,15 @@ impl Service {
         let session = SessionId::from_bits(random::bits());
         let party = Party::Session { session, request: REQUEST, owner_key: None };
         // From here on a drop ends the session, wherever it happens.
-        let (own, mailbox) = OwnSession::begin(self, session);
-        let first = match engine.acquire(ask.command(new_hold_id(ask.scope), party)).await? {
+        let (mut own, mailbox) = OwnSession::begin(self, session);
+        let answer = match engine.acquire(ask.command(new_hold_id(ask.scope), party)) {
+            Either::Left(answer) => answer.into_inner(),
+            Either::Right(call) => {
+                own.track(call);
+                own.answered().await
+            }
+        };
+        let first = match answer? {
             Acquired::Granted(grant) => HoldEvent::Acquired(grant),
             Acquired::Queued { position, .. } => HoldEvent::Queued(position),
             Acquired::Held { holders } => return Ok(Err(NotAcquired { reason: Reason::Held, holders })),
@@ -98,7 +106,7 @@ struct Holding {
     state: State,
     mailbox: mpsc::UnboundedReceiver<Event>,
     engine: Arc<dyn Engine>,
-    own: OwnSession,
+    own: OwnSession<EngineResult<Acquired>>,
     service: Service,
     started: Time,
     next_keep_alive: Time,
@@ -122,21 +130,27 @@ impl State {
 
 impl Holding {
     async fn next(&mut self) -> Option<HoldEvent> {
-        let until = match self.state {
-            State::Over => return None,
-            State::Waiting { until } => until,
-            State::Held(_) => None,
-        };
-        let draining = self.service.draining.clone();
-        tokio::select! {
-            biased;
-            // First, so that what others give back as the server ends is not granted any more.
-            () = draining.cancelled() => Some(self.on_drain()),
-            event = self.mailbox.recv() => Some(self.on_event(&event?)),
-            () = lockstead_clock::sleep_until_some(until) => Some(self.on_wait_over().await),
-            () = lockstead_clock::sleep_until(self.next_keep_alive) => {
-                self.next_keep_alive = lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY);
-                Some(HoldEvent::KeepAlive)
+        let drain = self.service.drain.clone();
+        loop {
+            let until = match self.state {
+                State::Over => return None,
+                State::Waiting { until } => until,
+                State::Held(_) => None,
+            };
+            tokio::select! {
+                biased;
+                // First, so that what others give back as the server ends is not granted any more.
+                () = drain.begun() => return Some(self.on_drain()),
+                event = self.mailbox.recv() => return Some(self.on_event(&event?)),
+                () = lockstead_clock::sleep_until_some(until) => {
+                    if let Some(over) = self.on_wait_over().await {
+                        return Some(over);
+                    }
+                }
+                () = lockstead_clock::sleep_until(self.next_keep_alive) => {
+                    self.next_keep_alive = lockstead_clock::time().saturating_add(KEEP_ALIVE_EVERY);
+                    return Some(HoldEvent::KeepAlive);
+                }
             }
         }
     }
@@ -162,17 +176,18 @@ impl Holding {
         }
     }
 
-    async fn on_wait_over(&mut self) -> HoldEvent {
+    async fn on_wait_over(&mut self) -> Option<HoldEvent> {
         let acquire = AcquireRef::Request(self.own.id(), REQUEST);
         let cancel = Cancel { acquire, if_granted: IfGranted::Keep };
         match self.engine.cancel(cancel).await {
             // Granted at the last moment; the news is in the mailbox, or about to be.
-            Ok(Cancelled::Kept | Cancelled::GivenBack) => match self.mailbox.recv().await {
-                Some(event) => self.on_event(&event),
-                None => self.end_with(HoldEvent::Released),
-            },
-            Ok(Cancelled::Withdrawn { holders }) => self.end_waiting(holders),
-            Ok(Cancelled::Unknown) | Err(_) => self.end_waiting(Vec::new()),
+            Ok(Cancelled::Kept | Cancelled::GivenBack) => {
+                self.state = State::Waiting { until: None };
+                None
+            }
+            Ok(Cancelled::Withdrawn { holders }) => Some(self.end_waiting(holders)),
+            // What it may have got all the same ends with its session.
+            Ok(Cancelled::Unknown) | Err(_) => Some(self.end_waiting(Vec::new())),
         }
     }
 

@@ -20,11 +20,18 @@ impl Service {
         let started = lockstead_clock::time();
         let LeaseAsk { ask, ttl, request_id } = lease;
         let engine = self.engines.of(ask.scope)?;
-        let waiter = self.router.waits.enter(engine, new_hold_id(ask.scope), request_id.as_ref()).await;
-        let command = ask.command(waiter.hold(), Party::Lease { ttl, request: request_id });
-        let outcome = match engine.acquire(command).await {
+        let mut waiter = self.router.waits.enter(&self.engines, new_hold_id(ask.scope), request_id.as_ref()).await;
+        let command = |hold| ask.command(hold, Party::Lease { ttl, request: request_id.clone() });
+        let mut answer = waiter.see_to(engine.acquire(command(waiter.hold()))).await;
+        while let Ok(Acquired::Queued { hold, .. }) = &answer
+            && waiter.learn_name(*hold)
+        {
+            // It was asked for on another server before, and may have been granted before we listened to that name.
+            answer = waiter.see_to(engine.acquire(command(waiter.hold()))).await;
+        }
+        let outcome = match answer {
             Ok(Acquired::Granted(grant)) => {
-                waiter.take();
+                waiter.take(grant);
                 Outcome::Acquired(grant)
             }
             Ok(Acquired::Held { holders }) => {
@@ -41,13 +48,13 @@ impl Service {
         Ok(outcome)
     }
 
-    async fn wait(&self, waiter: Waiter, scope: Scope, deadline: Option<Time>) -> Result<Outcome> {
+    async fn wait(&self, mut waiter: Waiter, scope: Scope, deadline: Option<Time>) -> Result<Outcome> {
         tokio::select! {
             biased;
             // First, so that what others give back as the server ends is not granted any more.
-            () = self.draining.cancelled() => return Err(Error::Draining),
+            () = self.drain.begun() => return Err(Error::Draining),
             grant = waiter.granted() => {
-                waiter.take();
+                waiter.take(grant);
                 return Ok(Outcome::Acquired(grant));
             }
             () = lockstead_clock::sleep_until_some(deadline) => {}
@@ -58,21 +65,25 @@ impl Service {
             return Ok(over(Vec::new()));
         }
         let cancel = Cancel { acquire: AcquireRef::Hold(waiter.hold()), if_granted: IfGranted::Keep };
-        match self.engines.of(scope)?.cancel(cancel).await? {
-            Cancelled::Withdrawn { holders } => {
+        match self.engines.of(scope)?.cancel(cancel).await {
+            Ok(Cancelled::Withdrawn { holders }) => {
                 waiter.settle();
                 Ok(over(holders))
             }
             // Granted at the last moment; the news is on its way.
-            Cancelled::Kept | Cancelled::GivenBack => {
-                let grant = waiter.granted().await;
-                waiter.take();
-                Ok(Outcome::Acquired(grant))
-            }
-            Cancelled::Unknown => {
+            Ok(Cancelled::Kept | Cancelled::GivenBack) => tokio::select! {
+                () = self.drain.begun() => Err(Error::Draining),
+                grant = waiter.granted() => {
+                    waiter.take(grant);
+                    Ok(Outcome::Acquired(grant))
+                }
+            },
+            Ok(Cancelled::Unknown) => {
                 waiter.settle();
                 Ok(over(Vec::new()))
             }
+            // The wait is over all the same, and what it may have got at the last moment is given back.
+            Err(_) => Ok(over(Vec::new())),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the server does, whatever transport a request came by: sessions, waiting, limits. Below it are the engines, which
 //! know no waiting; above it the transports, which decide nothing about locks.
 
+mod drain;
 mod engines;
 mod error;
 mod hold;
@@ -10,14 +11,18 @@ pub mod random;
 mod request;
 mod router;
 pub mod session;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstead_core::limits::{PAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use lockstead_core::{Census, Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
-use tokio_util::sync::CancellationToken;
+use lockstead_engine::Readiness;
 
+pub use drain::Drain;
 pub use engines::Engines;
 pub use error::{Error, Result};
 pub use hold::{HoldEvent, HoldStream};
@@ -33,14 +38,14 @@ pub struct Service {
     router: Arc<Router>,
     sessions: Arc<session::Sessions>,
     metrics: Arc<Metrics>,
-    /// Cancelled when the server begins to shut down. Every wait ends then.
-    draining: CancellationToken,
+    /// Every wait ends with it.
+    drain: Drain,
 }
 
 impl Service {
-    /// A service over these engines, whose listener is `router`. It ends its waits when `draining` is cancelled.
-    pub fn new(engines: Engines, router: Arc<Router>, metrics: Arc<Metrics>, draining: CancellationToken) -> Self {
-        Self { engines, router, sessions: Arc::default(), metrics, draining }
+    /// A service over these engines, whose listener is `router`. It ends with `drain`.
+    pub fn new(engines: Engines, router: Arc<Router>, metrics: Arc<Metrics>, drain: Drain) -> Self {
+        Self { engines, router, sessions: Arc::default(), metrics, drain }
     }
 
     /// Who holds a resource and who waits for it.
@@ -58,6 +63,11 @@ impl Service {
         &self.sessions
     }
 
+    /// How it ends.
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -73,13 +83,23 @@ impl Service {
         self.metrics.render(self.sessions.count(), census)
     }
 
-    /// Whether the server is shutting down.
-    pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+    /// Whether it takes requests; the error says why not.
+    pub fn check_ready(&self) -> Result<()> {
+        self.check_not_draining()?;
+        match self.engines.readiness() {
+            Readiness::Ready => Ok(()),
+            Readiness::NotReady(why) => Err(Error::NotReady(why)),
+        }
     }
 
     fn check_not_draining(&self) -> Result<()> {
-        if self.is_draining() { Err(Error::Draining) } else { Ok(()) }
+        if self.drain.has_begun() { Err(Error::Draining) } else { Ok(()) }
+    }
+
+    /// How long from now nobody else is granted what a session with this timeout holds.
+    fn valid_for(&self, session_timeout: Duration) -> Duration {
+        let left = self.engines.valid_until().map(|until| until.since(lockstead_clock::time()));
+        left.map_or(session_timeout, |left| left.min(session_timeout))
     }
 }
 

@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::Either;
-use lockstead_core::{AcquireRef, Cancel, Grant, HoldId, IfGranted, RequestId};
-use lockstead_engine::Engine;
+use lockstead_core::{AcquireRef, Acquired, Cancel, Grant, HoldId, IfGranted, RequestId};
+use lockstead_engine::{Answer, Result};
 use tokio::sync::Notify;
+
+use super::engines::Engines;
+use super::own_session::Call;
 
 /// All who wait for leases.
 #[derive(Debug, Default)]
@@ -26,15 +29,15 @@ struct Cells {
 
 #[derive(Debug)]
 struct Cell {
-    /// What the hold will be called, if there will be one.
-    hold: HoldId,
     request: Option<RequestId>,
     state: Mutex<CellState>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CellState {
+    /// What the hold will be called, if there will be one.
+    hold: HoldId,
     callers: usize,
     /// There has been more than one caller, so that what one of them was answered does not speak for the acquire.
     shared: bool,
@@ -49,7 +52,9 @@ struct CellState {
 pub(super) struct Waiter {
     waits: Arc<Waits>,
     cell: Arc<Cell>,
-    engine: Arc<dyn Engine>,
+    engines: Engines,
+    /// The engine's answer to the acquire is on its way.
+    asking: Option<Call<Result<Acquired>>>,
     settled: bool,
 }
 
@@ -66,7 +71,7 @@ impl Waits {
     /// Enters the wait for a request. To be done before the engine is asked, so that no grant can be missed.
     pub(super) async fn enter(
         self: &Arc<Self>,
-        engine: &Arc<dyn Engine>,
+        engines: &Engines,
         hold: HoldId,
         request: Option<&RequestId>,
     ) -> Waiter {
@@ -78,7 +83,7 @@ impl Waits {
                 if !state.closing {
                     state.callers += 1;
                     state.shared |= state.callers > 1;
-                    return Waiter { waits: self.clone(), cell: cell.clone(), engine: engine.clone(), settled: false };
+                    return Waiter::new(self.clone(), cell.clone(), engines.clone());
                 }
             }
             closed.await;
@@ -90,7 +95,8 @@ impl Waits {
         if let Some(cell) = request.and_then(|request| cells.by_request.get(request)) {
             return cell.clone();
         }
-        let cell = Arc::new(Cell { hold, request: request.cloned(), state: Mutex::default(), changed: Notify::new() });
+        let state = CellState { hold, callers: 0, shared: false, grant: None, taken: false, closing: false };
+        let cell = Arc::new(Cell { request: request.cloned(), state: Mutex::new(state), changed: Notify::new() });
         cells.by_hold.insert(hold, cell.clone());
         if let Some(request) = request {
             cells.by_request.insert(request.clone(), cell.clone());
@@ -109,7 +115,7 @@ impl Waits {
         }
         state.closing = true;
         if state.taken || (settled && !state.shared) {
-            cells.remove(cell);
+            cells.remove(cell, state.hold);
             cell.changed.notify_waiters();
             return false;
         }
@@ -117,14 +123,16 @@ impl Waits {
     }
 
     fn close(&self, cell: &Cell) {
-        lock(&self.cells).remove(cell);
+        let mut cells = lock(&self.cells);
+        let hold = lock(&cell.state).hold;
+        cells.remove(cell, hold);
         cell.changed.notify_waiters();
     }
 }
 
 impl Cells {
-    fn remove(&mut self, cell: &Cell) {
-        self.by_hold.remove(&cell.hold);
+    fn remove(&mut self, cell: &Cell, hold: HoldId) {
+        self.by_hold.remove(&hold);
         if let Some(request) = &cell.request {
             self.by_request.remove(request);
         }
@@ -132,13 +140,42 @@ impl Cells {
 }
 
 impl Waiter {
+    const fn new(waits: Arc<Waits>, cell: Arc<Cell>, engines: Engines) -> Self {
+        Self { waits, cell, engines, asking: None, settled: false }
+    }
+
     /// What to call the hold.
     pub(super) fn hold(&self) -> HoldId {
-        self.cell.hold
+        lock(&self.cell.state).hold
+    }
+
+    /// The engine calls the hold so. Returns whether that is news.
+    pub(super) fn learn_name(&self, hold: HoldId) -> bool {
+        let mut cells = lock(&self.waits.cells);
+        let mut state = lock(&self.cell.state);
+        if state.hold == hold {
+            return false;
+        }
+        cells.by_hold.remove(&state.hold);
+        cells.by_hold.insert(hold, self.cell.clone());
+        state.hold = hold;
+        true
+    }
+
+    /// Returns the engine's answer to the acquire. A caller that goes away before it is there leaves when it is: until then
+    /// a cancel could come before what it cancels.
+    pub(super) async fn see_to(&mut self, answer: Answer<Acquired>) -> Result<Acquired> {
+        let call = match answer {
+            Either::Left(answer) => return answer.into_inner(),
+            Either::Right(call) => self.asking.insert(call),
+        };
+        let answer = call.await;
+        self.asking = None;
+        answer
     }
 
     /// Returns when the hold is granted.
-    pub(super) async fn granted(&self) -> Grant {
+    pub(super) async fn granted(&mut self) -> Grant {
         loop {
             let changed = self.cell.changed.notified();
             if let Some(grant) = lock(&self.cell.state).grant {
@@ -157,8 +194,12 @@ impl Waiter {
     }
 
     /// The caller takes the grant with it.
-    pub(super) fn take(mut self) {
-        lock(&self.cell.state).taken = true;
+    pub(super) fn take(mut self, grant: Grant) {
+        let mut state = lock(&self.cell.state);
+        (state.grant, state.taken) = (Some(grant), true);
+        drop(state);
+        // Others with the same request id have it, too.
+        self.cell.changed.notify_waiters();
         self.settled = true;
     }
 
@@ -170,21 +211,28 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
+        if let Some(call) = self.asking.take() {
+            let later = Self::new(self.waits.clone(), self.cell.clone(), self.engines.clone());
+            return self.engines.see_through(async move {
+                _ = call.await;
+                drop(later);
+            });
+        }
         if !self.waits.leave(&self.cell, self.settled) {
             return;
         }
-        let cancel = Cancel { acquire: AcquireRef::Hold(self.cell.hold), if_granted: IfGranted::GiveBack };
-        match self.engine.cancel(cancel) {
-            Either::Left(_) => self.waits.close(&self.cell),
-            Either::Right(pending) => {
+        let hold = self.hold();
+        let cancel = Cancel { acquire: AcquireRef::Hold(hold), if_granted: IfGranted::GiveBack };
+        match self.engines.of_hold(hold).map(|engine| engine.cancel(cancel)) {
+            Ok(Either::Right(pending)) => {
                 let (waits, cell) = (self.waits.clone(), self.cell.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = pending.await {
-                        tracing::warn!(%error, "an abandoned acquire could not be taken back; its lease will expire");
-                    }
+                self.engines.see_through(async move {
+                    // If it failed, the engine sees to it as soon as it can.
+                    _ = pending.await;
                     waits.close(&cell);
                 });
             }
+            Ok(Either::Left(_)) | Err(_) => self.waits.close(&self.cell),
         }
     }
 }
@@ -197,7 +245,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::time::Duration;
 
-    use lockstead_core::{Acquire, Acquired, Claim, Get, Metadata, Mode, Name, Owner, Party};
+    use lockstead_core::{Acquire, Claim, Get, Metadata, Mode, Name, Owner, Party, Scope};
     use lockstead_engine::{MemoryEngine, SharedKey};
 
     use super::*;
@@ -216,14 +264,15 @@ mod tests {
     #[tokio::test]
     async fn the_last_to_go_takes_the_acquire_back_whatever_its_own_answer() {
         let router = Arc::new(Router::new(Arc::new(Metrics::new())));
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone()));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone())));
+        let engine = engines.of(Scope::Cluster).unwrap();
         engine.acquire(lease(1, None, false)).await.unwrap();
         let request = RequestId::parse("r").unwrap();
-        let patient = router.waits.enter(&engine, HoldId::from_bits(2), Some(&request)).await;
+        let patient = router.waits.enter(&engines, HoldId::from_bits(2), Some(&request)).await;
         let queued = engine.acquire(lease(2, Some(&request), true)).await.unwrap();
         assert!(matches!(queued, Acquired::Queued { .. }));
 
-        let trying = router.waits.enter(&engine, HoldId::from_bits(3), Some(&request)).await;
+        let trying = router.waits.enter(&engines, HoldId::from_bits(3), Some(&request)).await;
         drop(patient);
         let held = engine.acquire(lease(3, Some(&request), false)).await.unwrap();
         assert!(matches!(held, Acquired::Held { .. }));
@@ -235,14 +284,14 @@ mod tests {
     #[tokio::test]
     async fn nobody_joins_an_acquire_that_its_last_caller_withdraws() {
         let router = Arc::new(Router::new(Arc::new(Metrics::new())));
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone()));
+        let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone())));
         let request = RequestId::parse("r").unwrap();
-        let first = router.waits.enter(&engine, HoldId::from_bits(1), Some(&request)).await;
-        let second = router.waits.enter(&engine, HoldId::from_bits(2), Some(&request)).await;
+        let first = router.waits.enter(&engines, HoldId::from_bits(1), Some(&request)).await;
+        let second = router.waits.enter(&engines, HoldId::from_bits(2), Some(&request)).await;
         assert!(!first.close_if_last(), "the second waits on");
         drop(first);
         assert!(second.close_if_last());
-        let mut third = std::pin::pin!(router.waits.enter(&engine, HoldId::from_bits(3), Some(&request)));
+        let mut third = std::pin::pin!(router.waits.enter(&engines, HoldId::from_bits(3), Some(&request)));
         assert!(futures::poll!(third.as_mut()).is_pending());
         second.settle();
         assert_eq!(third.await.hold(), HoldId::from_bits(3));

@@ -25,7 +25,7 @@ pub struct Metrics {
     releases: Counter,
     losses: Family<ReasonLabel, Counter>,
     sessions_ended: Family<EndLabel, Counter>,
-    resumes: Counter,
+    resumes: Family<FromLabel, Counter>,
     wait: Histogram,
     sessions: Gauge<u64, AtomicU64>,
     resources: Gauge<u64, AtomicU64>,
@@ -47,6 +47,11 @@ struct EndLabel {
     end: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FromLabel {
+    from: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -59,9 +64,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("lockstead");
         let acquires = Family::<OutcomeLabel, Counter>::default();
         let granted = acquires.get_or_create(&OutcomeLabel { outcome: "acquired" }).clone();
-        let (releases, resumes) = (Counter::default(), Counter::default());
-        let losses = Family::default();
-        let sessions_ended = Family::default();
+        let releases = Counter::default();
+        let (losses, sessions_ended, resumes) = (Family::default(), Family::default(), Family::default());
         // 100 µs to 52 s.
         let wait = Histogram::new(exponential_buckets(0.0001, 3.0, 13));
         let (sessions, resources, holds) = (Gauge::default(), Gauge::default(), Gauge::default());
@@ -69,7 +73,11 @@ impl Metrics {
         registry.register("releases", "Holds released by their holders", releases.clone());
         registry.register("losses", "Holds ended against their holder's will, by reason", losses.clone());
         registry.register("sessions_ended", "Sessions ended, by how", sessions_ended.clone());
-        registry.register("session_resumes", "Sessions attached to a new stream", resumes.clone());
+        registry.register(
+            "session_resumes",
+            "Sessions attached to a new stream, by where they were before",
+            resumes.clone(),
+        );
         registry.register_with_unit("wait", "From a request to its grant", Unit::Seconds, wait.clone());
         registry.register("sessions", "Open sessions", sessions.clone());
         registry.register("resources", "Locks and semaphores held or waited for", resources.clone());
@@ -122,6 +130,11 @@ impl Metrics {
 
     /// A hold ended against its holder's will.
     pub fn lost(&self, reason: LossReason) {
+        self.lost_many(reason, 1);
+    }
+
+    /// So many holds ended against their holders' will.
+    pub fn lost_many(&self, reason: LossReason, holds: usize) {
         let reason = match reason {
             LossReason::Expired => "expired",
             LossReason::Broken => "broken",
@@ -130,7 +143,7 @@ impl Metrics {
             LossReason::BackendLost => "backend_lost",
             LossReason::Unspecified => "unspecified",
         };
-        self.losses.get_or_create(&ReasonLabel { reason }).inc();
+        self.losses.get_or_create(&ReasonLabel { reason }).inc_by(holds as u64);
     }
 
     /// A session ended.
@@ -138,9 +151,10 @@ impl Metrics {
         self.sessions_ended.get_or_create(&EndLabel { end }).inc();
     }
 
-    /// A session was attached to a new stream.
-    pub fn resumed(&self) {
-        self.resumes.inc();
+    /// A session was attached to a new stream; it was another server's before, or this one's.
+    pub fn resumed(&self, was_elsewhere: bool) {
+        let from = if was_elsewhere { "elsewhere" } else { "here" };
+        self.resumes.get_or_create(&FromLabel { from }).inc();
     }
 
     /// All of it as Prometheus reads it, with these counts of what there is now.

@@ -54,8 +54,10 @@ pub(in crate::cli) async fn serve() -> ExitCode {
         Ok(server) => {
             println!("http://{}", server.address());
             let echo = Routes::new(Echo::service()).into_axum_router().reset_fallback();
-            server.with_routes(echo).run(input_ended()).await;
-            ExitCode::SUCCESS
+            match server.with_routes(echo).run(input_ended()).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => Exit::Usage.into(),
+            }
         }
         Err(error) => {
             eprintln!("lockstead: {error}");

@@ -172,7 +172,7 @@ async fn a_server_that_shuts_down_says_so_and_when_to_ask_again() {
         while server.get(LOCK).await.json()["waiter_count"] == 0 {
             tokio::task::yield_now().await;
         }
-        server.draining.cancel();
+        server.drain.end();
     };
     let path = format!("{LOCK}/acquire");
     let (waiting, ()) = tokio::join!(server.post(&path, r#"{"wait":"forever"}"#), drain);

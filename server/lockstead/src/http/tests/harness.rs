@@ -11,18 +11,17 @@ use futures::stream::BoxStream;
 use http_body_util::BodyExt;
 use lockstead_engine::{MemoryEngine, SharedKey};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::http::{Info, openapi, routes};
-use crate::service::{self, Engines, Service};
+use crate::service::{self, Drain, Engines, Service};
 use crate::telemetry::Metrics;
 
 /// A server with the memory engine.
 pub(super) struct Server {
     pub(super) router: Router,
     pub(super) service: Service,
-    pub(super) draining: CancellationToken,
+    pub(super) drain: Drain,
     document: Value,
 }
 
@@ -45,10 +44,10 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(service::Router::new(metrics.clone()));
         let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router.clone())));
-        let draining = CancellationToken::new();
-        let service = Service::new(engines, router, metrics, draining.clone());
+        let drain = Drain::default();
+        let service = Service::new(engines, router, metrics, drain.clone());
         let document = serde_json::to_value(openapi()).unwrap();
-        Self { router: routes(service.clone(), Info::new("1.2.3")), service, draining, document }
+        Self { router: routes(service.clone(), Info::new("1.2.3")), service, drain, document }
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {

@@ -103,7 +103,7 @@ async fn a_server_that_shuts_down_tells_holders_and_waiters() {
     expect(&mut holding, "acquired").await;
     let mut waiting = server.hold(HOLD, SSE, r#"{"wait":"forever"}"#).await;
     expect(&mut waiting, "queued").await;
-    server.draining.cancel();
+    server.drain.end();
     let lost = expect(&mut holding, "lost").await;
     assert_eq!((&lost["reason"], &lost["message"]), (&json!("SERVER_LOST"), &json!("the server is shutting down")));
     assert_eq!(expect(&mut waiting, "not_acquired").await["reason"], "DRAINING");

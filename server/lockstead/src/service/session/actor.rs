@@ -5,53 +5,52 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use lockstead_api::v1::LossReason;
-use lockstead_core::{EndReason, Event, IfGranted, ResumeSession, Time};
+use lockstead_core::{EndReason, Event, IfGranted, Time};
 use tokio::sync::mpsc;
 
 use super::OnDisconnect;
 use super::attachment::{Attachment, Heard, Inbound, Outbound};
-use super::message::{HeldHold, Message, Opened, Reply, Resume};
+use super::message::{Message, Opened, Reply};
 use super::operations::Done;
 use super::pending::Pending;
 use super::registry::Session;
+use super::resume::{Attach, ON_THE_MOVE, Resuming};
+use super::secret::Secret;
 use crate::service::Service;
-use crate::service::error::{Error, Result};
+use crate::service::error::Error;
 use crate::service::own_session::OwnSession;
 
 /// Messages read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
 
-/// A new stream for the session.
-pub(super) struct Attach {
-    pub(super) resume: Resume,
-    pub(super) inbound: Inbound,
-    pub(super) outbound: Outbound,
-}
-
 /// What the task owns.
 pub(super) struct Actor {
     pub(super) service: Service,
     pub(super) session: Arc<Session>,
-    own: OwnSession,
+    /// With the calls whose answers are on their way.
+    pub(super) own: OwnSession<Done>,
     /// `None` while its client is away.
-    attachment: Option<Attachment>,
-    attempt: u32,
+    pub(super) attachment: Option<Attachment>,
+    /// A new stream that waits for the engines' answer to its resume. There is no attachment then.
+    pub(super) resuming: Option<Resuming>,
+    pub(super) attempt: u32,
     /// The last sign of life. Its holds end the session timeout after it.
     pub(super) alive_at: Time,
     /// A ping of ours that nothing was heard since.
     pub(super) nudged: bool,
     pub(super) pending: Pending,
+    /// Acquires that the last resume listed and that have not been repeated since.
+    pub(super) to_repeat: HashSet<u64>,
+    /// Another server has it, or had it, and it has not been resumed here yet.
+    pub(super) was_elsewhere: bool,
     mailbox: mpsc::UnboundedReceiver<Event>,
     attaches: mpsc::Receiver<Attach>,
-    pub(super) in_flight: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
 /// How a session ends.
-enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
     /// As its client wished.
     Closed,
     /// With its stream.
@@ -60,68 +59,108 @@ enum End {
     Expired,
     /// With the server.
     Drained,
+    /// Not at all: the server ends, and the session waits in the engine for its client to resume it elsewhere.
+    Left,
+    /// Not at all: its client has resumed it on another server.
+    Moved,
 }
 
 impl End {
-    const fn as_label(&self) -> &'static str {
+    const fn as_label(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Disconnected => "disconnected",
             Self::Expired => "expired",
             Self::Drained => "drained",
+            Self::Left => "left",
+            Self::Moved => "moved",
+        }
+    }
+
+    /// What the holds are lost by, if they are.
+    const fn loss(self) -> Option<LossReason> {
+        match self {
+            Self::Disconnected => Some(LossReason::Disconnected),
+            Self::Expired => Some(LossReason::Expired),
+            Self::Drained => Some(LossReason::ServerLost),
+            Self::Closed | Self::Left | Self::Moved => None,
+        }
+    }
+
+    /// What the client's stream ends with, if the client can hear it.
+    const fn error(self) -> Option<Error> {
+        match self {
+            Self::Closed | Self::Disconnected => None,
+            Self::Expired => Some(Error::SessionExpired),
+            Self::Drained | Self::Left => Some(Error::Draining),
+            Self::Moved => Some(Error::SessionSuperseded),
         }
     }
 }
 
 impl Actor {
+    /// Of a session that has no stream yet.
     pub(super) fn new(
         service: Service,
         session: Arc<Session>,
-        own: OwnSession,
-        mailbox: mpsc::UnboundedReceiver<Event>,
         attaches: mpsc::Receiver<Attach>,
+        was_elsewhere: bool,
     ) -> Self {
+        let (own, mailbox) = OwnSession::begin(&service, session.id);
         Self {
             service,
             session,
             own,
             attachment: None,
+            resuming: None,
             attempt: 0,
             alive_at: lockstead_clock::time(),
             nudged: false,
             pending: Pending::default(),
+            to_repeat: HashSet::new(),
+            was_elsewhere,
             mailbox,
             attaches,
-            in_flight: FuturesUnordered::new(),
         }
     }
 
-    /// Lives until the session ends.
-    pub(super) async fn run(mut self, inbound: Inbound, outbound: Outbound) {
-        self.attachment = Some(Attachment::new(inbound, outbound));
-        self.reply(Reply::Opened(Opened {
+    /// Opens the session on this stream.
+    pub(super) fn open(&mut self, inbound: Inbound, outbound: Outbound) {
+        self.attach(Attachment::new(inbound, outbound));
+        let opened = Opened {
             session: self.session.id,
-            resume_secret: self.session.secret,
+            resume_secret: Secret::sign(self.session.id, &self.session.key),
             timeout: self.session.options.timeout,
-            valid_for: self.session.options.timeout,
-        }));
+            valid_for: self.valid_for(),
+        };
+        self.reply(Reply::Opened(opened));
+    }
+
+    /// Lives until the session ends.
+    pub(super) async fn run(mut self) {
         let end = self.live().await;
         self.finish(end).await;
     }
 
     async fn live(&mut self) -> End {
-        let draining = self.service.draining.clone();
+        let drain = self.service.drain.clone();
+        let mut told_to_move = false;
         loop {
             let timer = self.next_timer();
             let step = tokio::select! {
                 biased;
-                () = draining.cancelled() => Some(End::Drained),
+                () = drain.over() => Some(self.end_by_drain()),
+                () = drain.begun(), if !told_to_move => {
+                    told_to_move = true;
+                    self.tell_to_move();
+                    None
+                }
                 // Never `None`: the router keeps the other end until `finish`.
-                Some(event) = self.mailbox.recv() => { self.on_event(event); None }
-                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => { self.on_done(done); None }
+                Some(event) = self.mailbox.recv() => self.on_event(event),
+                done = self.own.answered() => { self.on_done(done); None }
                 heard = hear(&mut self.attachment) => self.on_heard(heard),
-                Some(attach) = self.attaches.recv() => self.on_attach(attach).await,
-                () = lockstead_clock::sleep_until(timer) => self.on_timer(),
+                Some(attach) = self.attaches.recv() => self.on_attach(attach),
+                () = lockstead_clock::sleep_until_some(timer) => self.on_timer(),
             };
             if let Some(end) = step {
                 return end;
@@ -129,11 +168,15 @@ impl Actor {
         }
     }
 
-    fn next_timer(&self) -> Time {
+    /// `None` while the engines have the word, which will come.
+    fn next_timer(&self) -> Option<Time> {
+        if self.resuming.is_some() {
+            return None;
+        }
         let silence =
             if self.nudged || self.attachment.is_none() { self.session.options.timeout } else { self.nudge_after() };
         let silent_at = self.alive_at.saturating_add(silence);
-        self.pending.next_deadline().map_or(silent_at, |wait_over| wait_over.min(silent_at))
+        Some(self.pending.next_deadline().map_or(silent_at, |wait_over| wait_over.min(silent_at)))
     }
 
     /// A client that pings as it should is never nudged.
@@ -143,11 +186,11 @@ impl Actor {
 
     fn on_timer(&mut self) -> Option<End> {
         let now = lockstead_clock::time();
-        while let Some((request, scope)) = self.pending.pop_due(now) {
-            let cancel = self.cancel_command(request, IfGranted::Keep);
+        while let Some((ticket, scope)) = self.pending.pop_due(now) {
+            let cancel = self.cancel_command(ticket.request, IfGranted::Keep);
             if let Ok(engine) = self.service.engines.of(scope) {
                 let answer = engine.cancel(cancel);
-                self.track(answer, move |result| Done::WaitOver(request, result));
+                self.track(answer, move |result| Done::WaitOver(ticket, scope, result));
             }
         }
         let silence = now.since(self.alive_at);
@@ -190,65 +233,33 @@ impl Actor {
     }
 
     fn on_broken(&mut self) -> Option<End> {
-        self.attachment = None;
+        self.detach();
         match self.session.options.on_disconnect {
             OnDisconnect::Release => Some(End::Disconnected),
-            OnDisconnect::Keep => {
-                self.session.attached.store(false, Ordering::Relaxed);
-                None
-            }
+            OnDisconnect::Keep => None,
         }
     }
 
-    async fn on_attach(&mut self, attach: Attach) -> Option<End> {
-        let Attach { resume, inbound, outbound } = attach;
-        let mut attachment = Attachment::new(inbound, outbound);
-        if self.session.options.on_disconnect == OnDisconnect::Release {
-            // A client that resumes has lost its stream, even if we have not heard of it yet.
-            attachment.send(Err(Error::SessionNotFound));
-            return Some(End::Disconnected);
-        }
-        if resume.attempt <= self.attempt {
-            attachment.send(Err(Error::SessionSuperseded));
-            return None;
-        }
-        self.attempt = resume.attempt;
-        if let Some(mut old) = self.attachment.take() {
-            old.send(Err(Error::SessionSuperseded));
-            self.session.attached.store(false, Ordering::Relaxed);
-        }
-        match self.reconcile(&resume).await {
-            Ok(lost) => {
-                self.on_sign_of_life();
-                self.attachment = Some(attachment);
-                self.session.attached.store(true, Ordering::Relaxed);
-                self.service.metrics.resumed();
-                self.reply(Reply::Resumed { valid_for: self.session.options.timeout, lost });
-            }
-            Err(error) => attachment.send(Err(error)),
-        }
-        None
+    pub(super) fn attach(&mut self, attachment: Attachment) {
+        self.attachment = Some(attachment);
+        self.session.attached.store(true, Ordering::Relaxed);
     }
 
-    /// Makes the engines agree with what the client says it has, and returns what it has no more.
-    async fn reconcile(&mut self, resume: &Resume) -> Result<Vec<HeldHold>> {
-        // Those that stay in their queues are pending again when they are repeated. What happens to them before that is
-        // the answer to the repetition, and is not told twice.
-        self.pending.clear();
-        let mut lost = Vec::new();
-        for (scope, engine) in self.service.engines.iter() {
-            let here = |held: &HeldHold| self.service.engines.scope_of_hold(held.hold) == scope;
-            let holds = resume.holds.iter().filter(|(held, _)| here(held));
-            let command = ResumeSession {
-                session: self.session.id,
-                attempt: resume.attempt,
-                holds: holds.map(|(held, entries)| (held.hold, *entries)).collect(),
-                pending: resume.pending.clone(),
-            };
-            let gone: HashSet<_> = engine.resume_session(command).await?.into_iter().collect();
-            lost.extend(resume.holds.iter().map(|(held, _)| held).filter(|held| gone.contains(&held.hold)).cloned());
+    pub(super) fn detach(&mut self) -> Option<Attachment> {
+        self.session.attached.store(false, Ordering::Relaxed);
+        self.attachment.take()
+    }
+
+    /// Asks the client to go to another server, if the engine has others.
+    pub(super) fn tell_to_move(&mut self) {
+        if self.service.engines.outlive_server() {
+            self.reply(Reply::Draining { within: self.service.drain.left() });
         }
-        Ok(lost)
+    }
+
+    fn end_by_drain(&self) -> End {
+        let keeps = self.session.options.on_disconnect == OnDisconnect::Keep;
+        if keeps && self.service.engines.outlive_server() { End::Left } else { End::Drained }
     }
 
     pub(super) fn reply(&mut self, reply: Reply) {
@@ -256,33 +267,65 @@ impl Actor {
     }
 
     /// What is sent while the client is away is lost: at its resume both sides say what they have.
-    fn send(&mut self, item: std::result::Result<Reply, Error>) {
+    fn send(&mut self, item: Result<Reply, Error>) {
         if let Some(attachment) = &mut self.attachment {
             attachment.send(item);
         }
     }
 
-    /// Ends everything that the session has, then tells the client.
+    /// Ends everything that the session has, unless it goes on elsewhere, then tells the client.
     async fn finish(mut self, end: End) {
-        let reason = if matches!(end, End::Expired) { EndReason::Expired } else { EndReason::Disconnected };
-        self.own.end(reason).await;
+        match end {
+            End::Left | End::Moved => self.own.leave(),
+            End::Closed | End::Disconnected | End::Expired | End::Drained => self.end_holds(end).await,
+        }
         self.service.metrics.session_ended(end.as_label());
-        let (loss, message, error) = match end {
-            End::Closed | End::Disconnected => return,
-            End::Expired => {
-                (LossReason::Expired, "nothing was heard of the client for the session timeout", Error::SessionExpired)
-            }
-            End::Drained => (LossReason::ServerLost, "the server is shutting down", Error::Draining),
-        };
-        self.reply(Reply::Ended { reason: loss, message });
-        self.send(Err(error));
+        if let Some(resuming) = self.resuming.take() {
+            self.attachment = Some(resuming.attachment);
+        } else if let Some(reason @ (LossReason::Expired | LossReason::ServerLost)) = end.loss() {
+            self.reply(Reply::Ended { reason, message: ended_message(reason) });
+        }
+        if let Some(error) = end.error() {
+            self.send(Err(error));
+        }
         // Whatever piled up is for a client that reads; one that does not is not waited for.
+        self.turn_away(end);
+    }
+
+    /// Who comes to resume it just now comes too late.
+    fn turn_away(&mut self, end: End) {
+        self.attaches.close();
+        while let Ok(Attach { inbound, outbound, .. }) = self.attaches.try_recv() {
+            let error = match end {
+                End::Drained | End::Left => Error::Draining,
+                // It has come back, and finds the session at the next attempt.
+                End::Moved => Error::BackendUnavailable(ON_THE_MOVE),
+                End::Closed | End::Disconnected | End::Expired => Error::SessionNotFound,
+            };
+            Attachment::new(inbound, outbound).send(Err(error));
+        }
+    }
+
+    async fn end_holds(&mut self, end: End) {
+        let reason = if end == End::Expired { EndReason::Expired } else { EndReason::Disconnected };
+        let ended = self.own.end(reason).await;
+        if let Some(loss) = end.loss() {
+            let holds = ended.saturating_sub(self.pending.queued());
+            self.service.metrics.lost_many(loss, holds);
+        }
     }
 }
 
 impl Drop for Actor {
     fn drop(&mut self) {
         self.service.sessions.remove(self.session.id);
+    }
+}
+
+fn ended_message(reason: LossReason) -> &'static str {
+    match reason {
+        LossReason::Expired => "nothing was heard of the client for the session timeout",
+        _ => "the server is shutting down",
     }
 }
 

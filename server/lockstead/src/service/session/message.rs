@@ -5,6 +5,8 @@ use std::time::Duration;
 use lockstead_api::v1::LossReason;
 use lockstead_core::{Grant, HoldId, Invalid, OwnerKey, ResourceKey, Scope, SessionId};
 
+use super::SessionOptions;
+use super::secret::Secret;
 use crate::service::error::Error;
 use crate::service::request::{Ask, NotAcquired};
 
@@ -63,8 +65,8 @@ pub enum Reply {
     Resumed {
         /// From when the resume was sent.
         valid_for: Duration,
-        /// Claimed holds that are gone.
-        lost: Vec<HeldHold>,
+        /// Claimed holds that are gone, and why.
+        lost: Vec<(HeldHold, LossReason)>,
     },
     /// Answers a ping.
     Pong {
@@ -120,6 +122,11 @@ pub enum Reply {
         /// Why.
         reason: LossReason,
     },
+    /// The server is about to stop, and the session can move to another one.
+    Draining {
+        /// How long the server waits for that.
+        within: Duration,
+    },
     /// The session is over.
     Ended {
         /// What became of its holds.
@@ -155,6 +162,8 @@ pub struct Resume {
     pub holds: Vec<(HeldHold, u32)>,
     /// The acquires that it will repeat.
     pub pending: Vec<u64>,
+    /// How it was opened, for a server that does not know it.
+    pub options: Option<SessionOptions>,
 }
 
 /// A hold, and what it is of.
@@ -166,36 +175,4 @@ pub struct HeldHold {
     pub scope: Scope,
     /// Of what.
     pub resource: ResourceKey,
-}
-
-/// A resume secret. Neither shown nor compared in a time that depends on it.
-#[derive(Clone, Copy)]
-pub struct Secret(u128);
-
-impl Secret {
-    /// From 128 random bits.
-    pub const fn from_bits(bits: u128) -> Self {
-        Self(bits)
-    }
-
-    /// Reads what [`Secret::reveal`] wrote.
-    pub fn parse(text: &str) -> Option<Self> {
-        HoldId::parse(text).ok().map(|id| Self(id.bits()))
-    }
-
-    /// As the client gets to see it.
-    pub fn reveal(self) -> String {
-        format!("{:032x}", self.0)
-    }
-
-    /// Whether the two are the same, found out in constant time: one subtraction, no early exit.
-    pub fn matches(self, other: Self) -> bool {
-        self.0 ^ other.0 == 0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
-    }
 }

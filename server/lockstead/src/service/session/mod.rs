@@ -2,7 +2,8 @@
 //!
 //! Each session is an actor: one task that owns its state, from its opening to its end. It reads the client's messages,
 //! the engines' events and the clock, and writes replies. With `OnDisconnect::Keep` it outlives its stream, and a
-//! resume hands it a new one.
+//! resume hands it a new one. If its engine outlives the server, a resume on another server begins an actor there, and ends
+//! this one.
 
 mod actor;
 mod attachment;
@@ -10,14 +11,17 @@ mod message;
 mod operations;
 mod pending;
 mod registry;
+mod resume;
+mod secret;
 
 use std::time::Duration;
 
 use lockstead_core::{Metadata, Owner};
 
 pub use attachment::{Inbound, Outbound, OutboundItem, attachment_channel};
-pub use message::{HeldHold, Message, Opened, Reply, Resume, Secret, SessionAsk};
+pub use message::{HeldHold, Message, Opened, Reply, Resume, SessionAsk};
 pub use registry::{SessionView, Sessions};
+pub use secret::Secret;
 
 /// What happens to the holds of a session whose stream breaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

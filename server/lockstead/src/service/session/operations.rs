@@ -8,33 +8,28 @@ use futures::future::Either;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
     AcquireRef, Acquired, Cancel, Cancelled, Event, HoldId, HolderView, IfGranted, Party, Release, Released, Releaser,
-    Wait,
+    Scope,
 };
 use lockstead_engine::{Answer, EngineError};
 
-use super::actor::Actor;
+use super::actor::{Actor, End};
 use super::message::{HeldHold, Message, Reply, SessionAsk};
-use super::pending::Waiting;
+use super::pending::{Answered, Cancelling, Ticket, Waiting};
 use crate::service::engines::new_hold_id;
+use crate::service::error::Error;
 use crate::service::request::NotAcquired;
 use crate::service::router::loss_reason;
 
 /// An engine's answer, with what it belongs to.
 pub(super) enum Done {
-    Acquire(AcquireDone, Result<Acquired, EngineError>),
+    Acquire(Ticket, Result<Acquired, EngineError>),
     Release(u64, Result<Released, EngineError>),
-    /// One engine of several was asked; another one will give the word.
-    CancelElsewhere,
-    Cancel(u64, Result<Cancelled, EngineError>),
-    WaitOver(u64, Result<Cancelled, EngineError>),
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct AcquireDone {
-    request: u64,
-    waiting: Waiting,
-    /// It was entered as pending before the engine answered.
-    entered: bool,
+    /// Whatever the engine answered: if it could not be reached, it sees to the cancel as soon as it can.
+    Cancel(u64),
+    WaitOver(Ticket, Scope, Result<Cancelled, EngineError>),
+    /// Something was done of which the client knows already.
+    Undone,
+    Resume(Result<Vec<HoldId>, EngineError>),
 }
 
 impl Actor {
@@ -42,16 +37,18 @@ impl Actor {
         match message {
             Message::Ping { sequence } => {
                 self.on_sign_of_life();
-                self.reply(Reply::Pong { sequence, valid_for: self.session.options.timeout });
+                let valid_for = self.valid_for();
+                self.reply(Reply::Pong { sequence, valid_for });
             }
             Message::Pong => self.on_sign_of_life(),
             Message::Acquire(ask) => self.on_acquire(ask),
             Message::Release { request, hold } => self.on_release(request, hold),
             Message::Cancel { request } => self.on_cancel(request),
-            Message::Invalid { request, invalid } => self.reply(Reply::Failed { request, error: invalid.into() }),
+            Message::Invalid { request, invalid } => self.fail(request, invalid),
             // `on_heard` has seen to it.
             Message::Close => {}
         }
+        self.note_waiting();
     }
 
     pub(super) fn on_sign_of_life(&mut self) {
@@ -59,12 +56,21 @@ impl Actor {
         self.nudged = false;
     }
 
+    pub(super) fn valid_for(&self) -> Duration {
+        self.service.valid_for(self.session.options.timeout)
+    }
+
     fn on_acquire(&mut self, ask: SessionAsk) {
         let SessionAsk { request, mut ask, owner_key } = ask;
+        if let Err(draining) = self.service.check_not_draining()
+            && !self.to_repeat.remove(&request)
+        {
+            return self.fail(request, draining);
+        }
         let scope = ask.scope;
         let engine = match self.service.engines.of(scope) {
             Ok(engine) => engine,
-            Err(error) => return self.reply(Reply::Failed { request, error }),
+            Err(error) => return self.fail(request, error),
         };
         if ask.owner.as_str().is_empty() {
             ask.owner = self.session.options.owner.clone();
@@ -75,13 +81,14 @@ impl Actor {
         let since = lockstead_clock::time();
         let waiting = Waiting { scope, since, until: ask.wait.deadline(since) };
         let party = Party::Session { session: self.session.id, request, owner_key };
-        let answer = engine.acquire(ask.command(new_hold_id(scope), party));
-        // If the answer is still on its way, the grant may come before it.
-        let entered = matches!(answer, Either::Right(_)) && ask.wait != Wait::No;
-        if entered {
-            self.pending.insert(request, waiting);
+        match engine.acquire(ask.command(new_hold_id(scope), party)) {
+            Either::Left(answer) => self.on_acquire_answered(request, waiting, answer.into_inner()),
+            Either::Right(call) => {
+                // The grant may come before the answer.
+                let ticket = self.pending.ask(request, waiting);
+                self.own.track(call.map(move |result| Done::Acquire(ticket, result)).boxed());
+            }
         }
-        self.track(answer, move |result| Done::Acquire(AcquireDone { request, waiting, entered }, result));
     }
 
     fn on_release(&mut self, request: u64, hold: HoldId) {
@@ -91,23 +98,32 @@ impl Actor {
                 let answer = engine.release(release);
                 self.track(answer, move |result| Done::Release(request, result));
             }
-            Err(error) => self.reply(Reply::Failed { request, error }),
+            Err(error) => self.fail(request, error),
         }
     }
 
     fn on_cancel(&mut self, request: u64) {
-        // What was granted is pending no more; its scope is not known, but there is only one that knows the request.
-        let scope = self.pending.scope(request);
+        match self.pending.cancel(request) {
+            Cancelling::Later => {}
+            Cancelling::In(scope) => self.give_back(request, Some(scope), Done::Cancel(request)),
+            // What was granted is pending no more; its scope is not known, but there is only one that knows the request.
+            Cancelling::Anywhere => self.give_back(request, None, Done::Cancel(request)),
+        }
+    }
+
+    /// Takes an acquire back whatever has become of it, in this scope or wherever it may be, and is `done` then.
+    fn give_back(&mut self, request: u64, scope: Option<Scope>, done: Done) {
         let cancel = self.cancel_command(request, IfGranted::GiveBack);
         let asked = self.service.engines.iter().filter(|(of, _)| scope.is_none_or(|scope| scope == *of));
-        let mut engines: Vec<_> = asked.map(|(_, engine)| engine.clone()).collect();
-        let last = engines.pop();
-        for engine in engines {
-            self.track(engine.cancel(cancel.clone()), |_| Done::CancelElsewhere);
+        let calls = asked.filter_map(|(_, engine)| match engine.cancel(cancel.clone()) {
+            Either::Left(_) => None,
+            Either::Right(call) => Some(call),
+        });
+        let calls: Vec<_> = calls.collect();
+        if calls.is_empty() {
+            return self.on_done(done);
         }
-        if let Some(engine) = last {
-            self.track(engine.cancel(cancel), move |result| Done::Cancel(request, result));
-        }
+        self.own.track(futures::future::join_all(calls).map(|_| done).boxed());
     }
 
     pub(super) fn cancel_command(&self, request: u64, if_granted: IfGranted) -> Cancel {
@@ -122,57 +138,81 @@ impl Actor {
     ) {
         match answer {
             Either::Left(ready) => self.on_done(done(ready.into_inner())),
-            Either::Right(pending) => self.in_flight.push(pending.map(done).boxed()),
+            Either::Right(call) => self.own.track(call.map(done).boxed()),
         }
     }
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Acquire(of, Ok(acquired)) => self.on_acquired(of, acquired),
+            Done::Acquire(ticket, result) => match self.pending.answered(ticket) {
+                Answered::Awaited(waiting) => self.on_acquire_answered(ticket.request, waiting, result),
+                Answered::Cancelled(waiting) => self.on_cancelled_acquire_answered(ticket.request, waiting, &result),
+                Answered::Late => {}
+            },
             Done::Release(request, Ok(Released { entries })) => {
                 if entries == 0 {
                     self.service.metrics.released();
                 }
                 self.reply(Reply::Released { request, entries });
             }
-            Done::Cancel(request, Ok(_)) => {
-                self.pending.remove(request);
-                self.refuse(request, Reason::Cancelled, Vec::new());
-            }
-            Done::WaitOver(request, Ok(Cancelled::Withdrawn { holders })) => {
-                if self.pending.remove(request).is_some() {
-                    self.refuse(request, Reason::WaitTimeout, holders);
-                }
-            }
-            // A wait that was granted at the last moment: the news is in the mailbox, or about to be.
-            Done::CancelElsewhere | Done::WaitOver(_, Ok(_)) => {}
-            Done::Acquire(AcquireDone { request, .. }, Err(error))
-            | Done::Release(request, Err(error))
-            | Done::Cancel(request, Err(error))
-            | Done::WaitOver(request, Err(error)) => {
-                self.pending.remove(request);
-                self.reply(Reply::Failed { request, error: error.into() });
-            }
+            Done::Release(request, Err(error)) => self.fail(request, error),
+            Done::Cancel(request) => self.refuse(request, Reason::Cancelled, Vec::new()),
+            Done::WaitOver(ticket, scope, result) => self.on_wait_over(ticket, scope, result),
+            Done::Undone => {}
+            Done::Resume(result) => self.on_resumed(result),
         }
-        self.session.waiting.store(self.pending.len(), Ordering::Relaxed);
+        self.note_waiting();
     }
 
-    fn on_acquired(&mut self, of: AcquireDone, acquired: Acquired) {
-        let request = of.request;
-        match acquired {
-            Acquired::Granted(grant) => {
+    fn on_acquire_answered(&mut self, request: u64, waiting: Waiting, result: Result<Acquired, EngineError>) {
+        match result {
+            Ok(Acquired::Granted(grant)) => {
                 // A repeated acquire may have been waiting before.
-                self.pending.remove(request);
-                self.service.metrics.granted(Duration::ZERO);
+                self.pending.granted(request);
+                self.service.metrics.granted(lockstead_clock::time().since(waiting.since));
                 self.reply(Reply::Acquired { request, grant });
             }
-            // Granted, or cancelled, while the answer was on its way.
-            Acquired::Queued { .. } if of.entered && self.pending.scope(request).is_none() => {}
-            Acquired::Queued { position, .. } => {
-                self.pending.insert(request, of.waiting);
+            Ok(Acquired::Queued { position, .. }) => {
+                self.pending.queue(request, waiting);
                 self.reply(Reply::Queued { request, position });
             }
-            Acquired::Held { holders } => self.refuse(request, Reason::Held, holders),
+            Ok(Acquired::Held { holders }) => self.refuse(request, Reason::Held, holders),
+            Err(error) => self.fail(request, error),
+        }
+    }
+
+    /// The client has taken it back while the answer was on its way, and hears that it is done when it is.
+    fn on_cancelled_acquire_answered(
+        &mut self,
+        request: u64,
+        waiting: Waiting,
+        result: &Result<Acquired, EngineError>,
+    ) {
+        match result {
+            Ok(Acquired::Granted(_) | Acquired::Queued { .. }) => {
+                self.give_back(request, Some(waiting.scope), Done::Cancel(request));
+            }
+            Ok(Acquired::Held { .. }) | Err(_) => self.refuse(request, Reason::Cancelled, Vec::new()),
+        }
+    }
+
+    fn on_wait_over(&mut self, ticket: Ticket, scope: Scope, result: Result<Cancelled, EngineError>) {
+        let holders = match result {
+            // At the last moment: the news is in the mailbox, or about to be.
+            Ok(Cancelled::Kept | Cancelled::GivenBack) => return,
+            Ok(Cancelled::Withdrawn { holders }) => holders,
+            Ok(Cancelled::Unknown) | Err(EngineError::Refused(_)) => Vec::new(),
+            Err(EngineError::Unavailable(_)) => {
+                // The wait is over all the same. What it may have got at the last moment is not for the client any more.
+                if self.pending.wait_over(ticket) {
+                    self.give_back(ticket.request, Some(scope), Done::Undone);
+                    self.refuse(ticket.request, Reason::WaitTimeout, Vec::new());
+                }
+                return;
+            }
+        };
+        if self.pending.wait_over(ticket) {
+            self.refuse(ticket.request, Reason::WaitTimeout, holders);
         }
     }
 
@@ -181,24 +221,35 @@ impl Actor {
         self.reply(Reply::NotAcquired { request, why: NotAcquired { reason, holders } });
     }
 
-    pub(super) fn on_event(&mut self, event: Event) {
+    fn fail(&mut self, request: u64, error: impl Into<Error>) {
+        self.reply(Reply::Failed { request, error: error.into() });
+    }
+
+    pub(super) fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Granted { to: Some((_, request)), grant } => {
-                // One that is no longer pending was cancelled, which has given the hold back.
-                if let Some(waiting) = self.pending.remove(request) {
+                // One that is no longer pending was cancelled, which gives the hold back, or is about to be repeated after
+                // a resume.
+                if let Some(waiting) = self.pending.granted(request) {
                     let waited = lockstead_clock::time().since(waiting.since);
                     self.service.metrics.granted(waited);
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
-            Event::Granted { to: None, .. } | Event::Moved { .. } => {}
+            Event::Granted { to: None, .. } => {}
+            Event::Moved { .. } => return self.on_moved(),
             Event::Ended { hold, resource, reason, .. } => {
                 let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
                 let reason = loss_reason(reason);
                 self.service.metrics.lost(reason);
-                self.reply(Reply::Lost { held, reason });
+                self.on_lost(held, reason);
             }
         }
-        self.session.waiting.store(self.pending.len(), Ordering::Relaxed);
+        self.note_waiting();
+        None
+    }
+
+    fn note_waiting(&self) {
+        self.session.waiting.store(self.pending.queued(), Ordering::Relaxed);
     }
 }

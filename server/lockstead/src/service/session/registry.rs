@@ -1,33 +1,38 @@
 //! All sessions of this server.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use lockstead_core::limits::SESSIONS_MAX;
 use lockstead_core::{Metadata, Owner, SessionId, WallTime};
-use tokio::sync::mpsc;
+use lockstead_engine::SharedKey;
+use tokio::sync::{Notify, mpsc};
 
-use super::actor::{Actor, Attach};
+use super::actor::Actor;
 use super::attachment::{Inbound, Outbound};
-use super::message::{Resume, Secret};
+use super::message::Resume;
+use super::resume::{Attach, ON_THE_MOVE};
 use super::{OnDisconnect, SessionOptions};
 use crate::service::error::{Error, Result};
-use crate::service::own_session::OwnSession;
 use crate::service::{Service, random};
 
 /// The sessions that are open, whether attached to a stream or waiting for a resume.
 #[derive(Debug, Default)]
 pub struct Sessions {
     by_id: RwLock<HashMap<SessionId, Arc<Session>>>,
+    /// The last of them has ended.
+    emptied: Notify,
 }
 
 /// What the actor of a session shares with others.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
-    pub(super) secret: Secret,
+    /// What its resume secret is signed with.
+    pub(super) key: SharedKey,
     pub(super) options: SessionOptions,
     opened_at: WallTime,
     pub(super) attached: AtomicBool,
@@ -44,7 +49,7 @@ pub struct SessionView {
     pub owner: Owner,
     /// What it wants others to know.
     pub metadata: Metadata,
-    /// Since when.
+    /// Since when this server has it.
     pub opened_at: WallTime,
     /// How long it survives silence.
     pub timeout: Duration,
@@ -60,49 +65,85 @@ impl Service {
     /// Opens a session on a stream. It ends by itself; what the client is to know comes out of `outbound`.
     pub fn open_session(&self, options: SessionOptions, inbound: Inbound, outbound: Outbound) -> Result<()> {
         self.check_not_draining()?;
-        let id = SessionId::from_bits(random::bits());
-        let (attaches, attach_queue) = mpsc::channel(1);
-        let session = Arc::new(Session {
-            id,
-            secret: Secret::from_bits(random::bits()),
-            options,
-            opened_at: lockstead_clock::wall_time(),
-            attached: AtomicBool::new(true),
-            waiting: AtomicUsize::new(0),
-            attaches,
-        });
-        self.sessions.insert(session.clone())?;
-        let (own, mailbox) = OwnSession::begin(self, id);
-        let actor = Actor::new(self.clone(), session, own, mailbox, attach_queue);
-        tokio::spawn(actor.run(inbound, outbound));
+        let key = self.engines.shared_key()?;
+        let (session, attaches) = Session::new(SessionId::from_bits(random::bits()), key, options);
+        self.sessions.enter(&session)?;
+        let mut actor = Actor::new(self.clone(), session, attaches, false);
+        actor.open(inbound, outbound);
+        tokio::spawn(actor.run());
         Ok(())
     }
 
     /// Goes on with a session on a new stream.
     pub async fn resume_session(&self, resume: Resume, inbound: Inbound, outbound: Outbound) -> Result<()> {
         self.check_not_draining()?;
-        let session = self.sessions.get(resume.session).ok_or(Error::SessionNotFound)?;
-        if !session.secret.matches(resume.resume_secret) {
+        let session = match self.sessions.get(resume.session) {
+            Some(session) if resume.resume_secret.proves(session.id, &session.key) => session,
+            Some(_) => return Err(Error::SessionNotFound),
+            None => self.adopt(&resume)?,
+        };
+        // The actor answers on the new stream; if it has ended, so has the session, here.
+        let gone =
+            if self.engines.outlive_server() { Error::BackendUnavailable(ON_THE_MOVE) } else { Error::SessionNotFound };
+        session.attaches.send(Attach { resume, inbound, outbound }).await.map_err(|_| gone)
+    }
+
+    /// Takes a session in that another server of the same engine has, or had.
+    fn adopt(&self, resume: &Resume) -> Result<Arc<Session>> {
+        if !self.engines.outlive_server() {
             return Err(Error::SessionNotFound);
         }
-        // The actor answers on the new stream; if it has ended, so has the session.
-        let attach = Attach { resume, inbound, outbound };
-        session.attaches.send(attach).await.map_err(|_| Error::SessionNotFound)
+        let key = self.engines.shared_key()?;
+        if !resume.resume_secret.proves(resume.session, &key) {
+            return Err(Error::SessionNotFound);
+        }
+        if resume.attempt == 0 {
+            // That of a session which was never resumed: whoever opened it has it.
+            return Err(Error::SessionSuperseded);
+        }
+        let options = resume.options.clone().ok_or(Error::SessionNotFound)?;
+        let (session, attaches) = Session::new(resume.session, key, options);
+        if let Some(adopted) = self.sessions.enter(&session)? {
+            // By another attempt, at the same time.
+            return Ok(adopted);
+        }
+        tokio::spawn(Actor::new(self.clone(), session.clone(), attaches, true).run());
+        Ok(session)
     }
 }
 
 impl Sessions {
-    fn insert(&self, session: Arc<Session>) -> Result<()> {
+    /// Enters a new session; returns the one that is there already, if so.
+    fn enter(&self, session: &Arc<Session>) -> Result<Option<Arc<Session>>> {
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-        if by_id.len() >= SESSIONS_MAX {
-            return Err(Error::TooManySessions);
+        let count = by_id.len();
+        match by_id.entry(session.id) {
+            Entry::Occupied(there) => Ok(Some(there.get().clone())),
+            Entry::Vacant(_) if count >= SESSIONS_MAX => Err(Error::TooManySessions),
+            Entry::Vacant(place) => {
+                place.insert(session.clone());
+                Ok(None)
+            }
         }
-        by_id.insert(session.id, session);
-        Ok(())
     }
 
     pub(super) fn remove(&self, id: SessionId) {
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        by_id.remove(&id);
+        if by_id.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Returns once there is none.
+    pub async fn none_left(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.count() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     fn get(&self, id: SessionId) -> Option<Arc<Session>> {
@@ -124,6 +165,21 @@ impl Sessions {
 }
 
 impl Session {
+    /// A session without a stream, and the end at which new streams for it arrive.
+    fn new(id: SessionId, key: SharedKey, options: SessionOptions) -> (Arc<Self>, mpsc::Receiver<Attach>) {
+        let (attaches, arriving) = mpsc::channel(1);
+        let session = Self {
+            id,
+            key,
+            options,
+            opened_at: lockstead_clock::wall_time(),
+            attached: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            attaches,
+        };
+        (Arc::new(session), arriving)
+    }
+
     fn view(&self) -> SessionView {
         SessionView {
             id: self.id,

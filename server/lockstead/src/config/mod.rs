@@ -1,0 +1,276 @@
+//! Settings of the server: from flags, then `LOCKSTEAD_…` variables, then a TOML file, then defaults.
+
+mod redis;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lockstead_core::duration;
+use serde::Deserialize;
+use thiserror::Error;
+
+pub use redis::{Redis, RedisUrls};
+
+use crate::telemetry::LogFormat;
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server's flags. Each can also be a variable or stand in the file; what is nearer to the command line wins.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServeArgs {
+    /// TOML file with settings: the long names of these flags, with `_` for `-`
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Address for gRPC and HTTP; port 0 picks a free one and prints it [default: 127.0.0.1:7420]
+    #[arg(long, value_name = "ADDR", env = "LOCKSTEAD_LISTEN")]
+    pub listen: Option<String>,
+
+    /// Redis that keeps the truth for many servers; without it this server keeps it in memory, alone
+    ///
+    /// One Redis, `redis://[USER:PASSWORD@]HOST:6379`, or `rediss://…` with TLS; some nodes of a Redis Cluster, with commas
+    /// between; or Sentinels: `redis+sentinel://HOST:26379/PRIMARY`. A password is better put into the variable or the file,
+    /// since others on this machine can see the flags of a process.
+    #[arg(long, value_name = "URL[,URL…]", env = "LOCKSTEAD_REDIS", hide_env_values = true)]
+    pub redis: Option<RedisUrls>,
+
+    /// PEM file with the certificates that sign Redis' own, if those are none that the system trusts
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_REDIS_CA")]
+    pub redis_ca: Option<PathBuf>,
+
+    /// How many replicas of Redis must have a grant before it counts [default: 0]
+    ///
+    /// With 0, a failover can lose the last grants, and a primary that is cut off goes on granting for a while; fencing tokens
+    /// tell the holders apart even then. With 1 or more this can't happen, and grants wait for the replicas; with fewer
+    /// replicas alive nothing is granted.
+    #[arg(long, value_name = "N", env = "LOCKSTEAD_REDIS_MIN_ACKS")]
+    pub redis_min_acks: Option<u32>,
+
+    /// How long holds outlive the last word of their server, such as 10s [default: 10s]
+    ///
+    /// From 1s to 5m, and the same for all servers of one Redis. It is how long the clients of a server that died have to go
+    /// to another one, how long others wait for what they held if they don't, and how long nothing is granted after Redis has
+    /// lost data. A server that can't reach Redis for so long tells its clients that their holds are lost.
+    #[arg(long, value_name = "D", env = "LOCKSTEAD_SERVER_LEASE", value_parser = duration::parse)]
+    pub server_lease: Option<Duration>,
+
+    /// How long a shutdown waits for sessions to move and for requests in progress, such as 10s [default: 10s]
+    #[arg(long, value_name = "D", env = "LOCKSTEAD_DRAIN_TIMEOUT", value_parser = duration::parse)]
+    pub drain_timeout: Option<Duration>,
+
+    /// How log lines look, on standard error; what is logged is set by `RUST_LOG` [default: text]
+    #[arg(long, value_name = "FORMAT", env = "LOCKSTEAD_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// What the file may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<String>,
+    #[serde(default, deserialize_with = "read_duration")]
+    drain_timeout: Option<Duration>,
+    log_format: Option<LogFormat>,
+    redis: Option<RedisUrls>,
+    redis_ca: Option<PathBuf>,
+    redis_min_acks: Option<u32>,
+    #[serde(default, deserialize_with = "read_duration")]
+    server_lease: Option<Duration>,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen: a host and a port.
+    pub listen: String,
+    /// How long a shutdown waits for sessions to move and for requests in progress.
+    pub drain_timeout: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What keeps the truth, if it is not this server's memory.
+    pub redis: Option<Redis>,
+}
+
+/// A setting that can't be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("the configuration file {path} can't be read: {source}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something that is no setting.
+    #[error("the configuration file {path} is wrong: {what}")]
+    Wrong {
+        /// Which.
+        path: PathBuf,
+        /// What, and where.
+        what: String,
+    },
+    /// The address is none.
+    #[error("`{0}` is no address to listen on; write a host and a port, such as 127.0.0.1:7420 or [::1]:7420")]
+    Listen(String),
+    /// An address of Redis is none.
+    #[error(
+        "address {0} in --redis is none; write redis://HOST:6379, rediss://HOST:6379 (with TLS) or \
+         redis+sentinel://HOST:26379/PRIMARY, with commas between several"
+    )]
+    RedisUrl(usize),
+    /// A setting that is in vain without Redis.
+    #[error("{0} says how to use Redis, but there is no --redis to say where it is")]
+    NoRedis(&'static str),
+    /// A certificate that nothing is checked with.
+    #[error("--redis-ca is for connections with TLS, but no address in --redis has it; write rediss:// for redis://")]
+    CaWithoutTls,
+    /// The certificates can't be read.
+    #[error("the file {path} of --redis-ca can't be read: {source}")]
+    Ca {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There are no certificates.
+    #[error("the file {0} of --redis-ca holds no certificate in PEM format")]
+    NoCertificate(PathBuf),
+    /// Too long or too short.
+    #[error("a --server-lease of {0} can't be used; it is 1s to 5m")]
+    ServerLease(String),
+}
+
+impl Settings {
+    /// Puts the settings together.
+    pub fn load(args: ServeArgs) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        let listen = args.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let has_port =
+            listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !has_port {
+            return Err(ConfigError::Listen(listen));
+        }
+        Ok(Self {
+            listen,
+            drain_timeout: args.drain_timeout.or(file.drain_timeout).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            log_format: args.log_format.or(file.log_format).unwrap_or_default(),
+            redis: Redis::new(redis::Said {
+                urls: args.redis.or(file.redis),
+                ca: args.redis_ca.or(file.redis_ca),
+                min_acks: args.redis_min_acks.or(file.redis_min_acks),
+                server_lease: args.server_lease.or(file.server_lease),
+            })?,
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            // It shows the line, which may be one with a password.
+            ConfigError::Wrong { path: path.to_owned(), what: without_userinfo(&error.to_string()) }
+        })
+    }
+}
+
+fn read_duration<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(source)?;
+    duration::parse(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Takes out what stands between `://` and the last `@` of an address, or of several.
+fn without_userinfo(text: &str) -> String {
+    let ends = |letter: char| letter.is_whitespace() || letter == '\'' || letter == '"';
+    let Some((before, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (address, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+    let address = address.rsplit_once('@').map_or_else(|| address.to_owned(), |(_, host)| format!("…@{host}"));
+    format!("{before}://{address}{}", without_userinfo(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn with_file(text: &str, args: ServeArgs) -> Result<Settings, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Settings::load(ServeArgs { config: Some(file.path().to_owned()), ..args })
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let defaults = Settings::load(ServeArgs::default()).unwrap();
+        assert_eq!(defaults.listen, DEFAULT_LISTEN);
+        let text = "listen = '127.0.0.1:1'\ndrain_timeout = '3s'\nlog_format = 'json'";
+        let flags = ServeArgs { listen: Some("127.0.0.1:2".to_owned()), ..ServeArgs::default() };
+        let settings = with_file(text, flags).unwrap();
+        assert_eq!(settings.listen, "127.0.0.1:2");
+        assert_eq!((settings.drain_timeout, settings.log_format), (Duration::from_secs(3), LogFormat::Json));
+    }
+
+    #[test]
+    fn redis_is_asked_for_by_its_addresses() {
+        assert_eq!(Settings::load(ServeArgs::default()).unwrap().redis, None);
+        let text = "redis = 'redis://a:1, redis://:hunter2@b:2'\nredis_min_acks = 1\nserver_lease = '3s'";
+        let flags = ServeArgs { redis_min_acks: Some(2), ..ServeArgs::default() };
+        let settings = with_file(text, flags).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+        let redis = settings.redis.unwrap();
+        assert_eq!(redis.urls.reveal(), "redis://a:1, redis://:hunter2@b:2");
+        assert_eq!((redis.min_acks, redis.server_lease, redis.ca), (2, Duration::from_secs(3), None));
+        assert!(!redis.urls.has_sentinel());
+        let redis = with_file("redis = 'rediss+sentinel://a/b'", ServeArgs::default()).unwrap().redis.unwrap();
+        assert!(redis.urls.has_sentinel());
+        assert_eq!((redis.min_acks, redis.server_lease), (0, Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_bad_setting_of_redis_says_what_is_wrong_and_no_secret() {
+        let certificates = tempfile::NamedTempFile::new().unwrap();
+        let empty = certificates.path().to_str().unwrap();
+        let tls = "redis = 'rediss://u:hunter2@h'\nredis_ca =";
+        for (text, told) in [
+            ("redis = ''", "address 1 "),
+            ("redis = 'localhost:6379'", "address 1 "),
+            ("redis = 'http://u:hunter2@h'", "address 1 "),
+            ("redis = 'redis://u:hunt,hunter2@h,redis://'", "address 2 "),
+            ("redis = 'redis://h, redis://'", "address 2 "),
+            ("rediss = 'redis://u:hunter2@h,redis://u:hunter2@i'", "rediss"),
+            ("redis_min_acks = 'redis://u:hunter2@h'", "redis_min_acks"),
+            ("redis_min_acks = 1", "--redis-min-acks"),
+            ("redis_min_acks = -1", "redis_min_acks"),
+            ("redis_ca = '/x'", "--redis-ca"),
+            ("redis = 'redis://u:hunter2@h'\nredis_ca = '/x'", "rediss://"),
+            (&format!("{tls} '/nowhere/ca.pem'"), "/nowhere/ca.pem"),
+            (&format!("{tls} '{empty}'"), "PEM"),
+            ("server_lease = '999ms'", "--server-lease of 999ms"),
+            ("server_lease = '301s'", "1s to 5m"),
+        ] {
+            let message = with_file(text, ServeArgs::default()).unwrap_err().to_string();
+            assert!(message.contains(told) && !message.contains("hunter2"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_setting_says_what_is_wrong() {
+        for (text, told) in [
+            ("lisen = 'x'", "lisen"),
+            ("drain_timeout = 5", "drain_timeout"),
+            ("drain_timeout = '5'", "not a duration"),
+            ("log_format = 'xml'", "xml"),
+            ("listen = '7420'", "7420"),
+            ("listen = ", "listen"),
+        ] {
+            let message = with_file(text, ServeArgs::default()).unwrap_err().to_string();
+            assert!(message.contains(told), "{text}: {message}");
+        }
+        let nowhere = ServeArgs { config: Some("/nowhere/at/all.toml".into()), ..ServeArgs::default() };
+        assert!(Settings::load(nowhere).unwrap_err().to_string().contains("/nowhere/at/all.toml"));
+    }
+}
