@@ -65,6 +65,11 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
@@ -102,9 +107,11 @@ impl Drop for Server {
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
-    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER"] {
+    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "LOCK_DIR", "LOCK_FAMILY"] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
+    // The lock directory of those that name none: not that of a server which this machine may really have.
+    command.env("XDG_RUNTIME_DIR", lockstead().with_file_name("test-runtime"));
     command
 }
 

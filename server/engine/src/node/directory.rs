@@ -53,6 +53,12 @@ impl Directory {
         &self.path
     }
 
+    /// Whether its path leads to it.
+    pub(super) fn is_in_place(&self) -> bool {
+        let there = rustix::fs::stat(&self.path).map(|stat| FileId::of(&stat));
+        there.is_ok() && there == rustix::fs::fstat(&self.root).map(|stat| FileId::of(&stat))
+    }
+
     /// Finds it again, in case another one has taken its place.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         make(&self.path)?;

@@ -34,8 +34,8 @@ pub(super) struct LockFile {
 pub(super) struct NoteState {
     /// There is one, which is to be emptied in the end.
     pub(super) is_written: bool,
-    /// It is on the list of those to be written.
-    pub(super) is_due: bool,
+    /// When it is to be written, if it does not say what it should.
+    pub(super) due: Option<Time>,
 }
 
 /// What came of an attempt.

@@ -102,8 +102,10 @@ fn places_of<'a>(
 }
 
 fn put_on_list(notes: &mut VecDeque<(Time, Place)>, place: &Place, file: &mut LockFile) {
-    if !std::mem::replace(&mut file.note.is_due, true) {
-        notes.push_back((lockstead_clock::time().saturating_add(NOTE_AFTER), place.clone()));
+    if file.note.due.is_none() {
+        let due = lockstead_clock::time().saturating_add(NOTE_AFTER);
+        file.note.due = Some(due);
+        notes.push_back((due, place.clone()));
     }
 }
 
@@ -343,10 +345,11 @@ impl KernelGate {
     pub(super) fn write_notes(&mut self) {
         let now = lockstead_clock::time();
         while self.next_note().is_some_and(|due| due <= now)
-            && let Some((_, place)) = self.notes.pop_front()
+            && let Some((due, place)) = self.notes.pop_front()
         {
-            let Some(file) = self.files.get_mut(&place) else { continue };
-            file.note.is_due = false;
+            // The file may have been closed since, and opened again.
+            let Some(file) = self.files.get_mut(&place).filter(|file| file.note.due == Some(due)) else { continue };
+            file.note.due = None;
             if file.holders.is_empty() {
                 continue;
             }
@@ -366,7 +369,7 @@ impl KernelGate {
     }
 
     fn try_check_directory(&mut self) -> io::Result<()> {
-        if !self.tokens.is_in_place() {
+        if !self.opener.directory.is_in_place() || !self.tokens.is_in_place() {
             self.opener.directory.reopen()?;
             let path = self.opener.directory.path().display();
             tracing::warn!(%path, "the lock directory was emptied or replaced; its fencing tokens are counted anew");

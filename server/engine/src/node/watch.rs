@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
+use rustix::io::Errno;
+
 use super::place::Place;
 
 /// Room for some 60 events, which have no names.
@@ -64,6 +66,8 @@ impl Watches {
                 self.places.entry(watch).or_default().push(place.clone());
                 Some(watch)
             }
+            // Whoever takes the lock finds out that the file is gone.
+            Err(Errno::NOENT) => None,
             Err(error) => {
                 if !std::mem::replace(&mut self.warned, true) {
                     tracing::warn!(%error, "a lock file can't be watched (fs.inotify.max_user_watches?); it is polled");

@@ -110,6 +110,12 @@ impl Worker {
     /// Carries out a command with all that follows from it.
     pub(super) fn apply<C: Command>(&mut self, command: C) -> C::Outcome {
         let outcome = self.step(command);
+        self.settle();
+        outcome
+    }
+
+    /// Ends what has been lost, and lets go of what nobody holds.
+    fn settle(&mut self) {
         loop {
             let lost = self.machine.gate().take_lost();
             if lost.is_empty() {
@@ -119,7 +125,6 @@ impl Worker {
         }
         self.machine.gate().settle();
         self.status.known().census = self.machine.census();
-        outcome
     }
 
     fn step<C: Command>(&mut self, command: C) -> C::Outcome {
@@ -151,7 +156,9 @@ impl Worker {
 
     /// Does what there is to do. False when there is no more to come.
     fn work(&mut self) -> bool {
-        for resource in self.machine.gate().look() {
+        let free = self.machine.gate().look();
+        self.settle();
+        for resource in free {
             self.apply(Knock(resource));
         }
         loop {
@@ -198,8 +205,7 @@ impl Worker {
     fn check(&mut self) {
         let trouble = self.machine.gate().check_directory().err();
         self.machine.gate().check_some();
-        // What was found to be lost ends here.
-        self.apply(Expire);
+        self.settle();
         self.status.known().trouble = trouble;
         self.next_check = lockstead_clock::time().saturating_add(CHECK_EVERY);
     }
