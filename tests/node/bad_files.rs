@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use lockstead_client::{Error, ErrorReason, Guard, LossReason};
 use lockstead_tests::PATIENCE;
@@ -120,9 +121,9 @@ async fn loses(what: &str, harm: impl Fn(&Path)) {
     // Whoever waits gets it when that is mended.
     assert!(waiting.waits());
     if path.is_dir() {
-        fs::remove_dir(&path).unwrap()
+        fs::remove_dir(&path).unwrap();
     } else {
-        fs::remove_file(&path).unwrap()
+        fs::remove_file(&path).unwrap();
     }
     waiting.granted().await.release().await.unwrap();
 }
@@ -153,6 +154,22 @@ async fn a_file_that_turns_into_something_else_is_lost() {
         fs::rename(&link, path).unwrap();
     })
     .await;
+}
+
+/// The kernel tells, so that nobody has to wait until somebody looks after the file.
+#[tokio::test]
+async fn a_loss_is_told_of_at_once() {
+    let node = Node::start().await;
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let guard = node.lock("gone").acquire().await.unwrap();
+        let before = lockstead_client::now();
+        fs::remove_file(node.file("gone.lock")).unwrap();
+        assert_lost(&guard).await;
+        times.push(lockstead_client::now().since(before));
+    }
+    times.sort_unstable();
+    assert!(times[4] < Duration::from_millis(200), "{times:?}");
 }
 
 /// No file of the lock is touched, so the kernel does not tell.

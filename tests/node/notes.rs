@@ -18,7 +18,7 @@ async fn note(path: &Path, says: impl Fn(&str) -> bool) -> String {
         }
     };
     let read = tokio::time::timeout(PATIENCE, read).await;
-    read.unwrap_or_else(|_| panic!("{path:?} says {:?}", std::fs::read_to_string(path)))
+    read.unwrap_or_else(|_| panic!("{} says {:?}", path.display(), std::fs::read_to_string(path)))
 }
 
 #[tokio::test]

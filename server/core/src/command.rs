@@ -297,7 +297,7 @@ impl EndReason {
             Self::Released => "the hold was released",
             Self::Expired => "the hold's deadline has passed",
             Self::Disconnected => "the hold's connection ended",
-            Self::BackendLost => "the store that keeps the truth was out of reach for too long",
+            Self::BackendLost => "the store that keeps the truth was out of reach for too long, or lost what it knew",
         }
     }
 }

@@ -52,6 +52,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Behavior
     /// - Grants if the permits are free and nobody waits; else queues, or answers [`Acquired::Held`] if it may not.
+    /// - Permits may also be with programs that are nobody's clients, if the engine shares its resources with such. They
+    ///   appear in no list.
     /// - Serves a queue strictly in order of arrival: a head that does not fit holds up all behind it.
     /// - A queued acquire ends with exactly one of [`Event::Granted`], a cancel, or the end of its session.
     /// - Repeating a request (same session and number, or same request id) gives the first one's hold, or its place in

@@ -189,14 +189,14 @@ fn check_regular(file: OwnedFd) -> io::Result<(File, FileId)> {
 
 /// Opens a folder, and makes it if there is none.
 fn open_folder(parent: impl AsFd, name: &str, mode: Mode) -> rustix::io::Result<OwnedFd> {
-    let made = match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+    let is_new = match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(error) => return Err(error),
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat2(&parent, name, flags, Mode::empty(), BENEATH)?;
-    if made {
+    if is_new {
         // Whatever the umask.
         rustix::fs::fchmod(&folder, mode)?;
     }

@@ -16,7 +16,7 @@ use rustix::fs::Access;
 
 use super::directory::OWN_FOLDER;
 use super::error::{NO_TOKEN, TOO_MANY_FILES, trouble_with_file};
-use super::files::{LockFile, Opener, Taken};
+use super::files::{LockFile, NoteState, Opener, Taken};
 use super::kernel_lock::Share;
 use super::note::{self, Holder};
 use super::place::Place;
@@ -119,7 +119,11 @@ impl KernelGate {
         // Last, because it makes others wait.
         let token = if complete { self.next_token(least) } else { Err(Closed::ByOthers) };
         match token {
-            Ok(token) => places.drain(..).for_each(|place| self.enter(place, entrant, token)),
+            Ok(token) => {
+                for place in &places {
+                    self.enter(place, entrant, token);
+                }
+            }
             Err(_) => self.idle.append(&mut places),
         }
         token
@@ -181,12 +185,17 @@ impl KernelGate {
             None => self.opener.open(place).map_err(|error| self.trouble(place, &error))?,
         };
         let taken = self.opener.take(place, &mut file, share);
-        if matches!(taken, Ok(Taken::Lost)) {
-            self.lost.extend(file.holders.keys());
-        }
-        // A slot that others hold is opened anew for each try: there may be many, and any of them may be the next.
-        let is_awaited = place.resource.kind == Kind::Lock || file.others.come_first(lockstead_clock::time());
-        if !file.is_watched_only() || (is_awaited && taken.is_ok()) {
+        let is_of_use = match taken {
+            Ok(Taken::Yes) => true,
+            Ok(Taken::Lost) => {
+                self.lost.extend(file.holders.keys());
+                true
+            }
+            // A slot is opened anew for each try: there may be many, and any of them may be the next to be free.
+            Ok(Taken::ByOthers) => place.resource.kind == Kind::Lock || file.others.come_first(lockstead_clock::time()),
+            Err(_) => !file.holders.is_empty(),
+        };
+        if is_of_use {
             self.files.insert(place.clone(), file);
         } else {
             self.close(place, file);
@@ -220,11 +229,11 @@ impl KernelGate {
         }
     }
 
-    fn enter(&mut self, place: Place, entrant: &Entrant<'_>, token: Token) {
-        if let Some(file) = self.files.get_mut(&place) {
+    fn enter(&mut self, place: &Place, entrant: &Entrant<'_>, token: Token) {
+        if let Some(file) = self.files.get_mut(place) {
             let (owner, claim, since) = (entrant.owner.clone(), entrant.claim, entrant.at);
             file.holders.insert(entrant.hold, Holder { owner, claim, token, since });
-            put_on_list(&mut self.notes, &place, file);
+            put_on_list(&mut self.notes, place, file);
         }
     }
 
@@ -296,7 +305,7 @@ impl KernelGate {
                 }
                 Seen::Everything => {
                     let all: Vec<_> = self.files.keys().cloned().collect();
-                    all.iter().for_each(|place| self.check_place(place));
+                    self.check_places(&all);
                     free.extend(self.closed());
                 }
             }
@@ -319,8 +328,14 @@ impl KernelGate {
         let from = self.checked.take().map_or(Bound::Unbounded, Bound::Excluded);
         let places = self.files.range((from, Bound::Unbounded)).map(|(place, _)| place.clone());
         let places: Vec<_> = places.take(CHECKED_AT_A_TIME).collect();
-        places.iter().for_each(|place| self.check_place(place));
+        self.check_places(&places);
         self.checked = if places.len() == CHECKED_AT_A_TIME { places.last().cloned() } else { None };
+    }
+
+    fn check_places(&mut self, places: &[Place]) {
+        for place in places {
+            self.check_place(place);
+        }
     }
 
     fn check_place(&mut self, place: &Place) {
@@ -337,23 +352,24 @@ impl KernelGate {
     }
 
     /// When the next note is to be written.
-    pub(super) fn next_note(&self) -> Option<Time> {
-        self.notes.front().map(|(due, _)| *due)
+    pub(super) fn next_note(&mut self) -> Option<Time> {
+        while let Some((due, place)) = self.notes.front() {
+            // Most are of holds that are over: the file was closed, and perhaps opened again.
+            if self.files.get(place).is_some_and(|file| file.note.due == Some(*due)) {
+                return Some(*due);
+            }
+            self.notes.pop_front();
+        }
+        None
     }
 
     /// Writes the notes that are due.
     pub(super) fn write_notes(&mut self) {
         let now = lockstead_clock::time();
-        while self.next_note().is_some_and(|due| due <= now)
-            && let Some((due, place)) = self.notes.pop_front()
-        {
-            // The file may have been closed since, and opened again.
-            let Some(file) = self.files.get_mut(&place).filter(|file| file.note.due == Some(due)) else { continue };
-            file.note.due = None;
-            if file.holders.is_empty() {
-                continue;
-            }
-            file.note.is_written = true;
+        while self.next_note().is_some_and(|due| due <= now) {
+            let Some((_, place)) = self.notes.pop_front() else { return };
+            let Some(file) = self.files.get_mut(&place) else { continue };
+            file.note = NoteState { is_written: true, due: None };
             if let Err(error) = note::write(&self.opener.directory, &place, file.holders.values()) {
                 tracing::debug!(%error, "the note of a lock could not be written");
             }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use jiff::Timestamp;
 use lockstead_core::{Claim, Mode, Owner, Token, WallTime};
@@ -78,8 +78,11 @@ fn describe(holder: &Holder, text: &mut String) {
     _ = writeln!(text, "owner: {owner}\n  {how}, fencing token {token}, since {since:.0}");
 }
 
-/// Whether a file is a note, or empty and can become one.
+/// Whether a file is a note, or empty and can become one. One that has another name too is not: it was put there.
 fn is_note(file: &std::fs::File) -> io::Result<bool> {
+    if file.metadata()?.nlink() != 1 {
+        return Ok(false);
+    }
     let mut begin = [0; BEGIN.len()];
     match file.read_exact_at(&mut begin, 0) {
         Ok(()) => Ok(begin == BEGIN.as_bytes()),
@@ -122,6 +125,10 @@ mod tests {
             )
         );
         clear(&directory, &place).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+
+        std::fs::hard_link(&path, dir.path().join("another name")).unwrap();
+        write(&directory, &place, [&long].into_iter()).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
 
         std::fs::write(&path, "data").unwrap();

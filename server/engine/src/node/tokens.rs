@@ -54,9 +54,9 @@ struct Ceiling {
 impl Tokens {
     /// Goes on with the count in `folder`. `boot` names this start of the machine; `least` is the least first token.
     pub(super) fn open(folder: PrivateFolder, boot: &str, least: u64) -> io::Result<Self> {
-        let last = open(&folder, "last", OFlags::empty())?;
+        let count = open(&folder, "last", OFlags::empty())?;
         let ceiling = Ceiling { folder, value: AtomicU64::new(0), is_rising: AtomicBool::new(false) };
-        let tokens = Self { boot: boot.to_owned(), last, given: 0, ceiling: Arc::new(ceiling) };
+        let tokens = Self { boot: boot.to_owned(), last: count, given: 0, ceiling: Arc::new(ceiling) };
         lock_within(&tokens.last, RAISE_WITHIN)?;
         let given = tokens.catch_up();
         _ = FileExt::unlock(&tokens.last);

@@ -98,7 +98,11 @@ impl Worker {
         loop {
             self.sleep();
             self.status.known().busy_since = Some(lockstead_clock::time());
-            let goes_on = self.work();
+            // A panic is a defect, but one that must not take every lock with it.
+            let goes_on = std::panic::catch_unwind(AssertUnwindSafe(|| self.work())).unwrap_or_else(|_| {
+                tracing::error!("the node engine panicked, and goes on");
+                true
+            });
             self.status.known().busy_since = None;
             if !goes_on {
                 break;
@@ -163,12 +167,7 @@ impl Worker {
         }
         loop {
             match self.jobs.try_recv() {
-                Ok(job) => {
-                    // A panic is a defect, but one that must not take every other lock with it.
-                    if std::panic::catch_unwind(AssertUnwindSafe(|| job(self))).is_err() {
-                        tracing::error!("a call of the node engine panicked");
-                    }
-                }
+                Ok(job) => job(self),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return false,
             }

@@ -59,7 +59,7 @@ pub struct ServeArgs {
 
     /// Folder for the lock files of the node scope, made if there is none [default: `lockstead` in the runtime directory]
     ///
-    /// The runtime directory is $XDG_RUNTIME_DIR, or /run. Whoever may use the folder may use its locks: what is made in it
+    /// The runtime directory is `$XDG_RUNTIME_DIR`, or /run. Whoever may use the folder may use its locks: what is made in it
     /// has its permissions. Without the flag, a server that can't use the folder goes without the node scope.
     #[arg(long, value_name = "DIR", env = "LOCKSTEAD_LOCK_DIR")]
     pub lock_dir: Option<PathBuf>,
