@@ -94,11 +94,16 @@ pub(crate) async fn can_lock(program: Program, path: &Path, mode: &str) -> bool 
     }
 }
 
+/// Where the Python is that has the libraries.
+pub(crate) fn python_folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin");
+    assert!(folder.join("python3").exists(), "the libraries to test with are missing; run tests/setup");
+    folder
+}
+
 fn python(args: &[&str]) -> Command {
-    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let python = tests.join(".venv/bin/python");
-    assert!(python.exists(), "the libraries to test with are missing; run tests/setup");
-    let mut command = Command::new(python);
-    command.arg(tests.join("node/foreign.py")).args(args).stdin(Stdio::null());
+    let mut command = Command::new(python_folder().join("python3"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("node/foreign.py");
+    command.arg(script).args(args).stdin(Stdio::null());
     command
 }

@@ -5,6 +5,7 @@
 mod bad_files;
 mod crash;
 mod directory;
+mod docs;
 mod fixture;
 mod foreign;
 mod notes;
