@@ -1,4 +1,5 @@
-//! What end-to-end tests share: real servers as processes of their own, on free ports.
+//! What tests of several targets share: engines and what they report, and real servers as processes of their own, on free
+//! ports.
 
 #![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
 
@@ -10,14 +11,36 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+mod daemon;
+pub mod engines;
+pub mod events;
+pub mod fixture;
+mod port;
 mod process;
+mod proxy;
 mod raw_session;
+pub mod redis;
 
 pub use process::Process;
+pub use proxy::Proxy;
 pub use raw_session::RawSession;
+pub use redis::{ClusterSetup, RedisServer, SentinelSetup, TlsFiles, TlsServer};
 
 /// How long a test waits for what must happen, before it gives up. It is no bound on speed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what no event tells. Awaiting an event is better where there is one.
+///
+/// # Panics
+/// If it does not come true.
+pub async fn eventually(what: &str, is_true: impl AsyncFn() -> bool) {
+    let come_true = async {
+        while !is_true().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, come_true).await.is_ok(), "never came: {what}");
+}
 
 /// A server, killed when dropped.
 #[derive(Debug)]
@@ -107,7 +130,12 @@ impl Drop for Server {
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
-    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "LOCK_DIR", "LOCK_FAMILY"] {
+    for setting in
+        ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE", "LOCK_DIR", "LOCK_FAMILY"]
+    {
+        command.env_remove(format!("LOCKSTEAD_{setting}"));
+    }
+    for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     // The lock directory of those that name none: not that of a server which this machine may really have.
@@ -150,6 +178,12 @@ fn build_programs() {
     cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
+    }
+    // What cargo tells this test of its package, build scripts would take for a change of theirs.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
     }
     let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be run");
     assert!(built.success(), "the programs under test can't be built");

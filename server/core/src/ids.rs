@@ -46,6 +46,11 @@ impl SessionId {
         Self(bits)
     }
 
+    /// The bits it was made from.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
     /// Reads 32 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
         parse_hex(text).map(Self)

@@ -52,6 +52,11 @@ impl OwnerKey {
             _ => Err(Invalid::new(Field::OwnerKey, format!("an owner key has 1 to {OWNER_KEY_MAX_BYTES} bytes"))),
         }
     }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl RequestId {
@@ -61,6 +66,11 @@ impl RequestId {
             1..=REQUEST_ID_MAX_BYTES => Ok(Self(text.into())),
             _ => Err(Invalid::new(Field::RequestId, format!("a request id has 1 to {REQUEST_ID_MAX_BYTES} bytes"))),
         }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -65,7 +65,7 @@ pub struct ResourceKey {
 pub struct Token(pub(crate) u64);
 
 impl Token {
-    /// From a number that it told before.
+    /// Of a grant that somebody else has numbered.
     pub const fn from_number(number: u64) -> Self {
         Self(number)
     }
@@ -110,7 +110,8 @@ impl Claim {
         }
     }
 
-    pub(crate) const fn permits(self) -> u32 {
+    /// How many permits it takes of its resource.
+    pub const fn permits(self) -> u32 {
         match self {
             Self::Lock(Mode::Exclusive) => LOCK_PERMITS,
             Self::Lock(Mode::Shared) => 1,
@@ -118,7 +119,8 @@ impl Claim {
         }
     }
 
-    pub(crate) const fn limit(self) -> u32 {
+    /// How many permits its resource has in all.
+    pub const fn limit(self) -> u32 {
         match self {
             Self::Lock(_) => LOCK_PERMITS,
             Self::Semaphore(share) => share.limit,

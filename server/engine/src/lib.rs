@@ -6,6 +6,7 @@ mod error;
 mod memory;
 #[cfg(target_os = "linux")]
 mod node;
+mod redis;
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use lockstead_core::{
     Renew, ResourceView, ResumeSession, Time,
 };
 
+#[doc(hidden)]
+pub use self::redis::wire;
+pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetError};
+pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lockstead_engine::{Engine, MemoryEngine};
+use lockstead_engine::{Engine, MemoryEngine, PARTITIONS, RedisEngine, RedisSettings};
 #[cfg(target_os = "linux")]
 use lockstead_engine::{LockFamily, NodeEngine, NodeSettings};
 use thiserror::Error;
@@ -34,7 +34,7 @@ pub fn start_engine(settings: &Settings, router: Arc<Router>) -> Result<Started,
     let node = start_node(&settings.node, router.clone())?;
     let started = match &settings.redis {
         None => of_memory(router),
-        Some(redis) => of_redis(redis)?,
+        Some(redis) => of_redis(redis, router),
     };
     Ok(Started { node, ..started })
 }
@@ -71,14 +71,23 @@ fn of_memory(router: Arc<Router>) -> Started {
     Started { engine: Arc::new(engine), node: None, misconfigured: std::future::pending().boxed() }
 }
 
-fn of_redis(redis: &Redis) -> Result<Started, EngineSettingsError> {
-    if redis.urls.has_sentinel() && redis.min_acks == 0 {
+fn of_redis(redis: &Redis, router: Arc<Router>) -> Started {
+    if redis.target.is_behind_sentinels() && redis.min_acks == 0 {
         tracing::warn!(
             "behind Sentinel, a failover can lose the last grants, and a primary that is cut off goes on granting; the safe \
              setting is --redis-min-acks 1 or more"
         );
     }
-    Err(EngineSettingsError(
-        "--redis: the engine for it is not built yet; leave it out to keep everything in memory".into(),
-    ))
+    let settings = RedisSettings {
+        target: redis.target.clone(),
+        server: random::server_name(),
+        key: random::key(),
+        server_lease: redis.server_lease,
+        min_acks: redis.min_acks,
+        partitions: PARTITIONS,
+        send_twice: false,
+    };
+    let engine = RedisEngine::start(settings, router);
+    let misconfigured = engine.misconfigured().boxed();
+    Started { engine: Arc::new(engine), node: None, misconfigured }
 }

@@ -1,26 +1,23 @@
 //! Settings of the engine that keeps the truth in Redis.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstead_core::duration;
+use lockstead_engine::RedisTarget;
 use serde::Deserialize;
 
 use super::ConfigError;
 
 const SERVER_LEASE_DEFAULT: Duration = Duration::from_secs(10);
 const SERVER_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
-/// What a file of certificates has at least once.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Where Redis is, and how far it is trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Redis {
-    /// Its addresses.
-    pub urls: RedisUrls,
-    /// Certificates of those who may sign Redis' own; `None`: those that the system trusts.
-    pub ca: Option<PathBuf>,
+    /// Its addresses, and how to log in there.
+    pub target: RedisTarget,
     /// How many replicas must have a grant before it counts.
     pub min_acks: u32,
     /// How long a server's holds outlive its last word.
@@ -36,30 +33,6 @@ impl RedisUrls {
     /// As they were given. Not to be shown.
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-
-    /// Whether Sentinel tells which Redis is the primary.
-    pub fn has_sentinel(&self) -> bool {
-        self.schemes().any(|scheme| scheme.is_some_and(|scheme| scheme.ends_with("+sentinel")))
-    }
-
-    fn uses_tls(&self) -> bool {
-        self.schemes().any(|scheme| scheme.is_some_and(|scheme| scheme.starts_with("rediss")))
-    }
-
-    fn schemes(&self) -> impl Iterator<Item = Option<&str>> {
-        self.0.split(',').map(|url| {
-            let (scheme, rest) = url.trim().split_once("://")?;
-            (scheme.starts_with("redis") && !rest.is_empty()).then_some(scheme)
-        })
-    }
-
-    /// What is certainly wrong with them. Says which it is by its place, and nothing of what it is.
-    fn check(&self) -> Result<(), ConfigError> {
-        match self.schemes().position(|scheme| scheme.is_none()) {
-            Some(before) => Err(ConfigError::RedisUrl(before + 1)),
-            None => Ok(()),
-        }
     }
 }
 
@@ -99,22 +72,7 @@ impl Redis {
                 (None, 0) => Ok(None),
             };
         };
-        urls.check()?;
-        if let Some(path) = &ca {
-            if !urls.uses_tls() {
-                return Err(ConfigError::CaWithoutTls);
-            }
-            check_certificates(path)?;
-        }
-        Ok(Some(Self { urls, ca, min_acks, server_lease }))
-    }
-}
-
-fn check_certificates(path: &Path) -> Result<(), ConfigError> {
-    let text = std::fs::read(path).map_err(|source| ConfigError::Ca { path: path.to_owned(), source })?;
-    if text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE.as_bytes()) {
-        Ok(())
-    } else {
-        Err(ConfigError::NoCertificate(path.to_owned()))
+        let target = RedisTarget::parse(urls.reveal(), ca.as_deref()).map_err(ConfigError::Redis)?;
+        Ok(Some(Self { target, min_acks, server_lease }))
     }
 }

@@ -48,6 +48,11 @@ pub fn key() -> SharedKey {
     SharedKey::from_bytes(bytes)
 }
 
+/// A name for this server among those that share an engine.
+pub fn server_name() -> u64 {
+    u64::try_from(bits() >> 64).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -1,0 +1,261 @@
+//! Joining a partition: this server and Redis agree on what it has.
+
+use std::collections::{HashMap, HashSet};
+
+use std::time::Duration;
+
+use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime};
+use redis::Value;
+
+use super::call::{give_back, read_holds, read_made, read_reason};
+use super::partition::{Answer, BATCH_MAX, Break, Partition};
+use super::record::{self, bytes, figure_of, number, text};
+use super::table::{Hold, State, Table};
+use super::wire::{Link, WireError};
+use super::{figure, lock};
+use crate::SharedKey;
+
+/// What Redis shows under this server's name.
+#[derive(Default)]
+struct Shown {
+    sessions: HashMap<Vec<u8>, u32>,
+    holds: HashMap<HoldId, (Option<Token>, WallTime)>,
+}
+
+/// What is to be done to make both sides agree, and what the answer is about.
+struct Step {
+    args: Vec<Vec<u8>>,
+    about: About,
+}
+
+enum About {
+    /// A session that this server has.
+    Session(SessionId),
+    /// A hold or waiter that this server has.
+    Hold(HoldId),
+    /// Something that this server has no more.
+    Surplus,
+}
+
+/// A waiter that Redis shows as a holder.
+type Granted = (HoldId, Token, WallTime);
+
+impl Partition {
+    /// Returns once this server's calls count here.
+    pub(super) async fn join(&mut self, link: &Link) -> Result<(), Break> {
+        let answer = self.call(link, false, &[vec![b"L".to_vec()]]).await?;
+        self.check_agreement(&answer)?;
+        self.epoch.clone_from(&answer.epoch);
+        let shown = self.read_all(link).await?;
+        let (steps, mut granted) = self.compare(&shown);
+        for steps in steps.chunks(BATCH_MAX) {
+            let operations: Vec<_> = steps.iter().map(|step| step.args.clone()).collect();
+            let answer = self.call_in_epoch(link, &operations).await?;
+            for (step, result) in steps.iter().zip(&answer.results) {
+                self.on_step(&step.about, result, &mut granted);
+            }
+        }
+        self.commit(link).await?;
+        self.pay_what_is_owed();
+        // Only now is anything that was granted meanwhile good.
+        for (hold, token, since) in granted {
+            let event = [Value::BulkString(b"g".to_vec()), Value::BulkString(record::hold_bytes(hold))];
+            let rest = [Value::BulkString(figure(token.get())), Value::BulkString(figure(since.as_micros()))];
+            let (shared, at) = (self.shared.clone(), lockstead_clock::now());
+            let event = Value::Array(event.into_iter().chain(rest).collect());
+            self.on_event(&shared, &mut shared.table(), &event, at);
+        }
+        Ok(())
+    }
+
+    async fn call_in_epoch(&mut self, link: &Link, operations: &[Vec<Vec<u8>>]) -> Result<Answer, Break> {
+        let answer = self.call(link, false, operations).await?;
+        if answer.epoch == self.epoch { Ok(answer) } else { Err(Break::Rejoin) }
+    }
+
+    /// All servers must mean the same by a partition and by a lease.
+    fn check_agreement(&self, answer: &Answer) -> Result<(), Break> {
+        let Some([_, partitions, lease]) = answer.results.first().and_then(record::array) else {
+            return Ok(());
+        };
+        let settings = &self.shared.settings;
+        let wrong = |why: String| Err(WireError::Misconfigured(why).into());
+        match (number(partitions), number(lease)) {
+            (Some(theirs), _) if theirs != u64::from(settings.partitions) => wrong(format!(
+                "this Redis is in use with {theirs} partitions, this server has {}; use a Redis (or a database number) of its own",
+                settings.partitions
+            )),
+            (_, Some(theirs)) if u128::from(theirs) != settings.server_lease.as_millis() => wrong(format!(
+                "the servers of this Redis use --server-lease {theirs}ms, this one {}ms; all must use the same. To change it, stop all servers, \
+                 wait for the longer of the two, and delete the keys lockstead:* there",
+                settings.server_lease.as_millis()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn read_all(&mut self, link: &Link) -> Result<Shown, Break> {
+        let mut shown = Shown::default();
+        let mut next = Vec::new();
+        loop {
+            let answer = self.call_in_epoch(link, &[vec![b"S".to_vec(), next]]).await?;
+            let page = answer.results.first().and_then(record::array).unwrap_or_default();
+            let Some((after, sessions)) = page.split_first() else { return Ok(shown) };
+            for session in sessions.chunks_exact(3) {
+                self.note_shown(&mut shown, session);
+            }
+            next = bytes(after).unwrap_or_default().to_vec();
+            if next.is_empty() {
+                return Ok(shown);
+            }
+        }
+    }
+
+    /// Takes note of a session that Redis shows, with its holds. If it was about to come here, it has.
+    fn note_shown(&self, shown: &mut Shown, session: &[Value]) {
+        let [id, attempt, holds] = session else { return };
+        let (Some(id), holds) = (bytes(id), read_holds(holds)) else { return };
+        let attempt = number(attempt).and_then(|attempt| u32::try_from(attempt).ok());
+        // One that is ending has no attempt; it is of no further use.
+        shown.sessions.insert(id.to_vec(), attempt.unwrap_or(u32::MAX));
+        shown.holds.extend(holds.iter().map(|(hold, record)| (*hold, (record.token, record.since))));
+        let mut table = self.shared.table();
+        if let Some(session) = record::read_session_id(id).filter(|session| table.expects(*session, self.index)) {
+            for (hold, record) in holds {
+                table.adopt(self.index, hold, session, record);
+            }
+            table.has_arrived(session, self.index);
+        }
+    }
+
+    /// What must be done so that Redis shows what the table has, and what Redis has granted meanwhile.
+    fn compare(&self, shown: &Shown) -> (Vec<Step>, Vec<Granted>) {
+        let table = self.shared.table();
+        let ours = table.of_partition(self.index);
+        let mut steps = Vec::new();
+        let pseudo = self.shared.pseudo_session();
+        self.compare_sessions(&table, &ours, shown, &mut steps);
+        for hold in shown.holds.keys() {
+            if table.get(*hold).is_none() {
+                steps.push(Step { args: give_back(*hold), about: About::Surplus });
+            }
+        }
+        let mut granted = Vec::new();
+        for id in ours {
+            let Some(hold) = table.get(id) else { continue };
+            match (&hold.state, shown.holds.get(&id).copied()) {
+                (State::Asked(_), _) | (State::Waiting { .. }, Some((None, _))) => {}
+                (State::Waiting { .. }, Some((Some(token), since))) => granted.push((id, token, since)),
+                (State::Held { token, .. }, Some((Some(shown), _))) if *token == shown => {}
+                _ => steps.push(Step { args: restore(id, hold, &pseudo), about: About::Hold(id) }),
+            }
+        }
+        (steps, granted)
+    }
+
+    fn compare_sessions(&self, table: &Table, ours: &[HoldId], shown: &Shown, steps: &mut Vec<Step>) {
+        let pseudo = self.shared.pseudo_session();
+        for session in shown.sessions.keys().filter(|session| **session != pseudo) {
+            if record::read_session_id(session).is_none_or(|session| !table.knows_session(session)) {
+                steps.push(Step { args: vec![b"D".to_vec(), session.clone()], about: About::Surplus });
+            }
+        }
+        let sessions: HashSet<SessionId> =
+            ours.iter().filter_map(|id| table.get(*id).and_then(Hold::session)).collect();
+        for session in sessions {
+            let attempt = table.attempt(session);
+            let id = record::session_bytes(session);
+            if shown.sessions.get(&id) != Some(&attempt) {
+                steps.push(Step { args: vec![b"Z".to_vec(), id, figure(attempt)], about: About::Session(session) });
+            }
+        }
+        // Leases that wait here hang on the server itself.
+        if !shown.sessions.contains_key(&pseudo) {
+            steps.push(Step { args: vec![b"Z".to_vec(), pseudo, figure(0)], about: About::Surplus });
+        }
+    }
+
+    fn on_step(&self, about: &About, result: &Value, granted: &mut Vec<Granted>) {
+        let parts = record::array(result).unwrap_or_default();
+        let said = parts.first().and_then(text);
+        let mut table = self.shared.table();
+        let mut events = Vec::new();
+        match (about, said) {
+            (About::Session(session), Some("Z"))
+                if parts.get(1).and_then(number) == Some(0) && table.remove_session(*session, None).is_some() =>
+            {
+                events.push(Event::Moved { session: *session });
+            }
+            (About::Hold(hold), Some("G")) => {
+                if let [_, token, since] = parts
+                    && let Some(made) = read_made(token, since, None)
+                {
+                    granted.push((*hold, made.token, made.since));
+                }
+            }
+            (About::Hold(hold), Some("N")) => {
+                let known = parts.get(1).and_then(text).and_then(read_reason);
+                let reason = known.unwrap_or(EndReason::BackendLost);
+                let Some(ended) = table.remove(*hold, Some(reason)) else { return };
+                let to = ended.session();
+                // A lease that is over ended as leases do, unheard of while this server was away.
+                if to.is_some() || reason == EndReason::Expired {
+                    events.push(Event::Ended { to, hold: *hold, resource: ended.resource, reason });
+                }
+            }
+            _ => {}
+        }
+        self.shared.tell(&table, events);
+    }
+
+    /// From here on this server's calls count.
+    async fn commit(&mut self, link: &Link) -> Result<(), Break> {
+        let key = lock(&self.shared.key).unwrap_or(self.shared.settings.key);
+        let partitions = figure(self.shared.settings.partitions);
+        let commit = vec![b"K".to_vec(), self.epoch.clone(), partitions, key.as_bytes().to_vec()];
+        let answer = self.call_in_epoch(link, &[commit]).await?;
+        let Some([_, pushes, _, _, key]) = answer.results.first().and_then(record::array) else {
+            return Err(Break::Rejoin);
+        };
+        self.pushes = number(pushes).unwrap_or(0);
+        // Each partition keeps a key; the first one's is in force.
+        if self.index == 0
+            && let Some(key) = bytes(key).and_then(|key| key.try_into().ok())
+        {
+            *lock(&self.shared.key) = Some(SharedKey::from_bytes(key));
+        }
+        self.on_heartbeat(answer.sent.time);
+        self.serve_queues_at = Some(lockstead_clock::time());
+        self.note_window(answer.window);
+        Ok(())
+    }
+}
+
+/// The operation that puts a hold or waiter back.
+fn restore(id: HoldId, hold: &Hold, pseudo: &[u8]) -> Vec<Vec<u8>> {
+    let (token, ticket, left) = match &hold.state {
+        State::Held { token, lease, .. } => {
+            let left = lease.map_or(Duration::ZERO, |lease| lease.at.since(lockstead_clock::time()));
+            (token.get(), 0, left)
+        }
+        State::Waiting { ticket } => (0, *ticket, Duration::ZERO),
+        State::Asked(_) => (0, 0, Duration::ZERO),
+    };
+    let session = hold.session().map_or_else(|| pseudo.to_vec(), record::session_bytes);
+    let (ttl, request) = figure_of(&hold.party);
+    vec![
+        b"Y".to_vec(),
+        record::hold_bytes(id),
+        record::resource_bytes(&hold.resource),
+        figure(hold.claim.permits()),
+        figure(hold.claim.limit()),
+        session,
+        figure(ttl.as_millis()),
+        request,
+        figure(token),
+        figure(ticket),
+        figure(hold.since.as_micros()),
+        hold.details().write(),
+        figure(left.as_millis()),
+    ]
+}

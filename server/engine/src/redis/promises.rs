@@ -1,0 +1,111 @@
+//! Until when this server's word is good.
+
+use std::time::Duration;
+
+use lockstead_core::Time;
+
+use super::table::Index;
+
+/// What heartbeats allow the server to promise, by partition, and what it has promised.
+#[derive(Debug)]
+pub(super) struct Promises {
+    server_lease: Duration,
+    /// When the server's lease ends, of the partitions in service.
+    ends: Vec<Option<Time>>,
+    /// The furthest that anybody was promised.
+    promised: Time,
+}
+
+impl Promises {
+    pub(super) fn new(partitions: Index, server_lease: Duration) -> Self {
+        Self { server_lease, ends: vec![None; usize::from(partitions)], promised: Time::default() }
+    }
+
+    /// From a heartbeat that was sent then, the server counts less than Redis does.
+    pub(super) fn end_of_lease(&self, sent: Time) -> Time {
+        sent.saturating_add(self.server_lease.mul_f64(0.9))
+    }
+
+    /// A partition's holds end this much before the lease does, so that the promises for all others go on in time.
+    pub(super) fn margin(&self) -> Duration {
+        self.server_lease / 10
+    }
+
+    /// Promises as much as all partitions in service allow.
+    pub(super) fn promise(&mut self, now: Time) -> Time {
+        let allowed = self.ends.iter().flatten().min().copied();
+        let until = allowed.unwrap_or_else(|| {
+            // Nothing is held, so anything can be promised. What was promised before is promised again for a while: a
+            // partition that comes into service has to catch up with it.
+            let long_enough = now.saturating_add(self.server_lease / 2);
+            if self.promised >= long_enough { self.promised } else { self.end_of_lease(now) }
+        });
+        self.promised = self.promised.max(until);
+        until
+    }
+
+    /// Takes note of a heartbeat. Returns whether the partition is in service: not before its lease reaches as far as what
+    /// clients believe of all their holds, those to come included.
+    pub(super) fn renew(&mut self, partition: Index, end: Time) -> bool {
+        let promised = self.promised;
+        let Some(known) = self.ends.get_mut(usize::from(partition)) else { return false };
+        if known.is_some() || end >= promised {
+            *known = Some(known.map_or(end, |known| known.max(end)));
+        }
+        known.is_some()
+    }
+
+    /// A partition goes out of service.
+    pub(super) fn end(&mut self, partition: Index) {
+        if let Some(known) = self.ends.get_mut(usize::from(partition)) {
+            *known = None;
+        }
+    }
+
+    /// When the holds of a partition have to end, unless another heartbeat succeeds.
+    pub(super) fn deadline(&self, partition: Index) -> Option<Time> {
+        let end = self.ends.get(usize::from(partition)).copied().flatten()?;
+        Some(end.saturating_sub(self.margin()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn the_shortest_lease_is_all_that_is_promised() {
+        let mut promises = Promises::new(2, LEASE);
+        assert!(promises.renew(0, promises.end_of_lease(at(100))));
+        assert!(promises.renew(1, promises.end_of_lease(at(103))));
+        assert_eq!(promises.promise(at(104)), at(109));
+        assert_eq!(promises.deadline(0), Some(at(108)));
+        promises.end(0);
+        assert_eq!(promises.promise(at(108)), at(112));
+    }
+
+    #[test]
+    fn a_partition_is_in_service_only_when_it_reaches_what_was_promised() {
+        let mut promises = Promises::new(2, LEASE);
+        assert!(promises.renew(0, promises.end_of_lease(at(100))));
+        assert_eq!(promises.promise(at(100)), at(109));
+        assert!(!promises.renew(1, promises.end_of_lease(at(99))), "clients believe longer than that");
+        assert!(promises.renew(1, promises.end_of_lease(at(100))));
+    }
+
+    #[test]
+    fn with_nothing_in_service_promises_stand_still_long_enough_to_be_caught_up_with() {
+        let mut promises = Promises::new(1, LEASE);
+        assert_eq!(promises.promise(at(100)), at(109));
+        assert_eq!(promises.promise(at(104)), at(109));
+        assert_eq!(promises.promise(at(105)), at(114));
+        assert!(!promises.renew(0, promises.end_of_lease(at(104))));
+        assert!(promises.renew(0, promises.end_of_lease(at(105))));
+    }
+}
