@@ -88,6 +88,11 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
@@ -125,12 +130,16 @@ impl Drop for Server {
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
-    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE"] {
+    for setting in
+        ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE", "LOCK_DIR", "LOCK_FAMILY"]
+    {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
+    // The lock directory of those that name none: not that of a server which this machine may really have.
+    command.env("XDG_RUNTIME_DIR", lockstead().with_file_name("test-runtime"));
     command
 }
 
