@@ -21,6 +21,7 @@ mod proxy;
 mod raw_session;
 pub mod redis;
 
+pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use raw_session::RawSession;
@@ -167,9 +168,10 @@ pub fn test_client() -> PathBuf {
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(build_programs);
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
-    folder.join(name)
+    let this = std::env::current_exe().expect("a program knows where it is");
+    let folder = this.parent().expect("a folder");
+    // Programs are there; tests are one level below.
+    folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder).join(name)
 }
 
 /// With the flags of `cargo test --workspace`, so that nothing but the programs themselves is built anew.

@@ -18,6 +18,8 @@ use lockstead_core::{
 };
 
 #[doc(hidden)]
+pub use self::redis::Mutation;
+#[doc(hidden)]
 pub use self::redis::wire;
 pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetError};
 pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};

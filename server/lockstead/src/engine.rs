@@ -86,6 +86,7 @@ fn of_redis(redis: &Redis, router: Arc<Router>) -> Started {
         min_acks: redis.min_acks,
         partitions: PARTITIONS,
         send_twice: false,
+        mutation: None,
     };
     let engine = RedisEngine::start(settings, router);
     let misconfigured = engine.misconfigured().boxed();
