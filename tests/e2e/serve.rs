@@ -78,6 +78,15 @@ async fn a_bad_setting_stops_the_start_and_is_named() {
         (&[], &[listen, ("LOCKSTEAD_LOG_FORMAT", "xml")], "--log-format"),
         (&[], &[listen, ("LOCKSTEAD_CONFIG", "/nowhere/at/all.toml")], "/nowhere/at/all.toml"),
         (&["--config", "/"], &[listen], "configuration file /"),
+        (&["--redis", "localhost"], &[listen], "--redis"),
+        (&[], &[listen, ("LOCKSTEAD_REDIS", "http://h")], "--redis"),
+        (&["--redis", "redis://h", "--redis-ca", "/x"], &[listen], "rediss://"),
+        (&["--redis", "rediss://h", "--redis-ca", "/nowhere.pem"], &[listen], "/nowhere.pem"),
+        (&["--redis-ca", "/x"], &[listen], "--redis-ca"),
+        (&["--redis-min-acks", "1"], &[listen], "--redis-min-acks"),
+        (&["--redis", "redis://h", "--redis-min-acks", "-1"], &[listen], "-1"),
+        (&["--redis", "redis://h", "--server-lease", "10"], &[listen], "--server-lease"),
+        (&["--redis", "redis://h"], &[listen, ("LOCKSTEAD_SERVER_LEASE", "6m")], "1s to 5m"),
     ] {
         let told = refused(flags, variables).await;
         let message = String::from_utf8(told.stderr).unwrap();

@@ -66,6 +66,15 @@ impl EventLog {
         .await
     }
 
+    /// Waits for the grant of a hold, whosever it is.
+    pub async fn granted_hold(&self, hold: HoldId) -> Grant {
+        self.first("the grant of a hold", |event| match event {
+            Event::Granted { grant, .. } if grant.hold == hold => Some(*grant),
+            _ => None,
+        })
+        .await
+    }
+
     /// Waits for the end of a hold against its holder's will.
     pub async fn ended(&self, ended: HoldId) -> (Option<SessionId>, ResourceKey, EndReason) {
         self.first("the end of a hold", |event| match event {

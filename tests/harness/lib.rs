@@ -89,6 +89,11 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
@@ -126,9 +131,16 @@ impl Drop for Server {
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
-    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER"] {
+    for setting in
+        ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE", "LOCK_DIR", "LOCK_FAMILY"]
+    {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
+    for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
+        command.env_remove(format!("LOCKSTEAD_{setting}"));
+    }
+    // The lock directory of those that name none: not that of a server which this machine may really have.
+    command.env("XDG_RUNTIME_DIR", lockstead().with_file_name("test-runtime"));
     command
 }
 
@@ -168,6 +180,12 @@ fn build_programs() {
     cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
+    }
+    // What cargo tells this test of its package, build scripts would take for a change of theirs.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
     }
     let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be run");
     assert!(built.success(), "the programs under test can't be built");

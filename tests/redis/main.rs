@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod acks;
 mod across;
+mod agreement;
+mod away;
+mod crowd;
+mod cut;
 mod gone;
 mod leases;
 mod lost_data;

@@ -72,7 +72,8 @@ impl Guard {
     }
 
     /// Until when nobody else is granted it, on the clock of [`crate::now`]. Moves on with every ping that the server
-    /// answers. If the hold is lost: until when it could be relied on.
+    /// answers; it can move back when another server takes the session over, which may be able to promise less. If the hold
+    /// is lost: until when it could be relied on.
     pub fn valid_until(&self) -> Time {
         self.hold.valid_until()
     }

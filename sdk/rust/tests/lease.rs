@@ -155,17 +155,33 @@ async fn a_server_that_can_not_serve_a_call_is_not_the_only_one() {
 
 #[tokio::test]
 async fn a_server_that_drains_still_answers_what_it_was_asked() {
-    let Pair { client, mut peer, mut home, mut other } = Pair::start(OnDisconnect::Release, LONG).await;
+    let Pair { client, peer, mut home, mut other } = Pair::start(OnDisconnect::Release, LONG).await;
     let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
     let (_, answer) = acquire(&mut home).await;
     peer.say(FromServer::Draining(v1::SessionDraining::default()));
-    let _next = other.resumed(LONG).await;
-    assert!(peer.try_read().await.is_none(), "the stream is left");
-    // The session is there, and so are further calls.
+    // Waits for the next server, and so tells when it has the session.
+    let waiting = tokio::spawn(client.lock("y").acquire());
+    let (mut next, _) = other.resumed(LONG).await;
+    next.read_acquire().await;
+    // Further calls go there, too.
     let listing = tokio::spawn(async move { client.list_locks("").page().await });
     let Arrival::List(_, page) = other.arrival().await else { panic!("not a list") };
     page.send(Ok(v1::ListResponse::default())).unwrap();
     soon(listing).await.unwrap().unwrap();
+    answer.send(Ok(acquired(TTL))).unwrap();
+    assert_eq!(soon(leasing).await.unwrap().unwrap().token(), 9);
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_is_cut_off_is_not_waited_for() {
+    let valid_for = Duration::from_millis(1_500);
+    let Pair { client, peer: _peer, mut home, mut other } = Pair::start(OnDisconnect::Keep, valid_for).await;
+    let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
+    let (request, _unanswered) = acquire(&mut home).await;
+    let _next = other.resumed(LONG).await;
+    let (again, answer) = acquire(&mut other).await;
+    assert_eq!(again.request_id, request.request_id);
     answer.send(Ok(acquired(TTL))).unwrap();
     assert_eq!(soon(leasing).await.unwrap().unwrap().token(), 9);
 }

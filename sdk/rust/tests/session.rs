@@ -154,9 +154,16 @@ async fn a_session_moves_away_from_a_server_that_drains() {
         assert!(matches!(peer.read().await, ToServer::Release(_)), "the old stream is in use");
         next.resumed(LONG);
         assert_eq!(next.grant(2, 8).await.request_id, 2);
+        assert!(matches!(next.read().await, ToServer::Release(_)), "since the resume had listed it");
         let guard = soon(waiting).await.unwrap().unwrap();
         assert_eq!((guard.state(), client.session_id()), (HoldState::Held, id));
-        assert!(peer.try_read().await.is_none(), "the old stream is left");
+        // The old server may not know yet that the session is gone: the stream is not broken, but not used either.
+        peer.say(FromServer::Ping(v1::Ping { sequence: 3 }));
+        assert!(tokio::time::timeout(Duration::from_millis(100), peer.try_read()).await.is_err());
+        peer.fail(ErrorReason::SessionSuperseded);
+        next.say(FromServer::Ping(v1::Ping { sequence: 4 }));
+        assert!(matches!(next.read().await, ToServer::Pong(v1::Pong { sequence: 4, .. })));
+        assert_eq!(guard.state(), HoldState::Held);
     }
 }
 

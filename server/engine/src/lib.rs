@@ -4,6 +4,8 @@
 
 mod error;
 mod memory;
+#[cfg(target_os = "linux")]
+mod node;
 mod redis;
 
 use std::future::{Ready, ready};
@@ -23,6 +25,8 @@ pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetErr
 pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
+#[cfg(target_os = "linux")]
+pub use node::{LockFamily, NodeEngine, NodeError, NodeSettings};
 
 /// An engine's answer: at hand, or on its way. Await it in either case; one that is at hand costs no allocation.
 pub type Answer<T> = Either<Ready<Result<T>>, BoxFuture<'static, Result<T>>>;
@@ -37,10 +41,12 @@ pub fn at_hand<T>(result: Result<T>) -> Answer<T> {
 /// # Behavior
 /// - Every method is atomic: nobody sees half of its effect.
 /// - What is due at the time of a call has ended before the call takes effect.
-/// - A call that fails with [`EngineError::Refused`] has changed nothing.
+/// - A call that fails with [`EngineError::Refused`] or [`EngineError::Invalid`] has changed nothing.
 /// - A call that fails with [`EngineError::Unavailable`] may have happened. If it was an acquire, the engine gives back
-///   what it may have got as soon as it can, and no event comes of it; any other is carried out as soon as the engine
-///   can. Nobody need repeat it.
+///   what it may have got as soon as it can, and no event comes of it; any other but a resume is carried out as soon as
+///   the engine can. Nobody need repeat it.
+/// - Calls may take effect in another order than that in which they were made, unless the one was answered before the
+///   other was made.
 /// - Events reach the [`Listener`] in the order in which they happened, each once; those of a call possibly before its
 ///   answer.
 /// - Dropping a future before it is ready cancels nothing: the call may have happened.
@@ -55,6 +61,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Behavior
     /// - Grants if the permits are free and nobody waits; else queues, or answers [`Acquired::Held`] if it may not.
+    /// - Permits may also be with programs that are nobody's clients, if the engine shares its resources with such. They
+    ///   appear in no list.
     /// - Serves a queue strictly in order of arrival: a head that does not fit holds up all behind it.
     /// - A queued acquire ends with exactly one of [`Event::Granted`], a cancel, or the end of its session.
     /// - Repeating a request (same session and number, or same request id) gives the first one's hold, or its place in
@@ -92,13 +100,17 @@ pub trait Engine: Send + Sync + 'static {
     /// # Behavior
     /// - None of its waiters is granted in passing.
     /// - Answers how many holds and waiters there were; 0 for a session that the engine has never seen.
+    /// - Leaves a session alone that another server has.
     fn end_session(&self, end: EndSession) -> Answer<usize>;
 
     /// Makes a session what its client says it is, and this server the one that has it.
     ///
     /// # Behavior
     /// - If the engine [outlives a server](Capabilities::outlives_server), the session may have been another server's;
-    ///   that one hears of it by [`Event::Moved`].
+    ///   that one hears of it by [`Event::Moved`]. If it comes back, no news of the way it went follows the answer to that.
+    /// - Of two resumes the higher attempt wins, wherever they are made. The other is answered that nothing is left.
+    /// - One that fails with [`EngineError::Unavailable`] is not carried out later: its client comes again, with a higher
+    ///   attempt.
     /// - Keeps the holds that the client lists (cut down to the entries it lists) and the acquires that it will repeat;
     ///   gives back everything else.
     /// - Answers which of the listed holds are not the session's (any more).

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -54,13 +53,18 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A server that has its port but serves nobody yet.
 pub struct Server {
+    port: Port,
+    misconfigured: BoxFuture<'static, String>,
+    drain_timeout: Duration,
+}
+
+/// What comes in by the port, and what it comes to.
+struct Port {
     listener: TcpListener,
     address: SocketAddr,
     app: axum::Router,
     service: Service,
     health: HealthReporter,
-    misconfigured: BoxFuture<'static, String>,
-    drain_timeout: Duration,
 }
 
 /// Why a server can't start.
@@ -100,67 +104,65 @@ impl Server {
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(Router::new(metrics.clone()));
-        let Started { engine, misconfigured } = start(router.clone())?;
+        let Started { engine, node, misconfigured } = start(router.clone())?;
         let failed = |source| StartError::Listen { address: settings.listen.clone(), source };
         let listener = TcpListener::bind(&settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let service = Service::new(Engines::new(engine), router, metrics, Drain::default());
+        let service = Service::new(Engines::new(engine).with_node(node), router, metrics, Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;
         let app = grpc.merge(http::routes(service.clone(), http::Info::new(env!("CARGO_PKG_VERSION"))));
-        Ok(Self { listener, address, app, service, health, misconfigured, drain_timeout: settings.drain_timeout })
+        let port = Port { listener, address, app, service, health };
+        Ok(Self { port, misconfigured, drain_timeout: settings.drain_timeout })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// What it serves.
-    pub fn service(&self) -> &Service {
-        &self.service
+        self.port.address
     }
 
     /// With more routes on the same port.
     #[must_use]
     pub fn with_routes(mut self, routes: axum::Router) -> Self {
-        self.app = self.app.merge(routes);
+        self.port.app = self.port.app.merge(routes);
         self
     }
 
     /// Serves until `shutdown`. Then sessions move to other servers, if their engine outlives this one, and what is left
     /// ends; requests in progress are waited for, but not for ever.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Misconfigured> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Misconfigured> {
+        let Self { port, misconfigured, drain_timeout } = self;
         let connections = GracefulShutdown::new();
-        let mut misconfigured = std::mem::replace(&mut self.misconfigured, std::future::pending().boxed());
         tokio::select! {
             biased;
-            never = self.watch_readiness() => match never {},
+            never = port.watch_readiness() => match never {},
             () = shutdown => {}
-            why = &mut misconfigured => return Err(Misconfigured(why)),
-            never = self.accept(&connections) => match never {},
+            why = misconfigured => return Err(Misconfigured(why)),
+            never = port.accept(&connections) => match never {},
         }
-        self.health.set_service_status("", ServingStatus::NotServing).await;
-        let drain = self.service.drain().clone();
-        drain.begin(self.drain_timeout);
+        port.health.set_service_status("", ServingStatus::NotServing).await;
+        port.service.drain().begin(drain_timeout);
         let mut last_words_within = Duration::ZERO;
-        if self.service.engines().outlive_server() {
-            self.let_sessions_move(&connections).await;
+        if port.service.engines().outlive_server() {
+            port.let_sessions_move(drain_timeout, &connections).await;
             last_words_within = LAST_WORDS_WITHIN;
         }
-        drop(self.listener);
+        let Port { listener, service, .. } = port;
+        drop(listener);
         tracing::info!("draining: sessions and streams end, no new requests");
-        drain.end();
+        service.drain().end();
         let ended = async {
-            self.service.sessions().none_left().await;
+            service.sessions().none_left().await;
             connections.shutdown().await;
-            self.service.engines().settled().await;
+            service.engines().settled().await;
         };
-        if tokio::time::timeout(drain.left().max(last_words_within), ended).await.is_err() {
-            tracing::warn!(after = ?self.drain_timeout, "some connections were still open at the end of the drain");
+        if tokio::time::timeout(service.drain().left().max(last_words_within), ended).await.is_err() {
+            tracing::warn!(after = ?drain_timeout, "some connections were still open at the end of the drain");
         }
         Ok(())
     }
+}
 
+impl Port {
     /// Accepts connections, for as long as it is polled.
     async fn accept(&self, connections: &GracefulShutdown) -> Infallible {
         let http = Arc::new(connection_settings());
@@ -180,13 +182,12 @@ impl Server {
 
     /// Tells whoever asks for the server's health whether the engines can serve, and the log whenever that changes.
     async fn watch_readiness(&self) -> Infallible {
-        let mut was_ready = None;
+        let mut told = None;
         loop {
             let readiness = self.service.engines().readiness();
-            let is_ready = readiness == Readiness::Ready;
-            if was_ready != Some(is_ready) {
+            if told.as_ref() != Some(&readiness) {
                 self.tell_readiness(&readiness).await;
-                was_ready = Some(is_ready);
+                told = Some(readiness);
             }
             tokio::time::sleep(READINESS_LOOK_EVERY).await;
         }
@@ -206,12 +207,12 @@ impl Server {
     }
 
     /// Goes on serving until all sessions have moved to other servers, but not for ever.
-    async fn let_sessions_move(&self, connections: &GracefulShutdown) {
+    async fn let_sessions_move(&self, within: Duration, connections: &GracefulShutdown) {
         let sessions = self.service.sessions();
         tracing::info!(sessions = sessions.count(), "draining: sessions move to other servers, nothing new begins");
         tokio::select! {
             () = sessions.none_left() => {}
-            () = tokio::time::sleep(self.drain_timeout) => {
+            () = tokio::time::sleep(within) => {
                 tracing::warn!(sessions = sessions.count(), "some sessions were still here at the end of the drain");
             }
             // Sessions need no new connections, but whoever asks whether the server is ready does.

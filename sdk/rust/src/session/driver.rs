@@ -170,7 +170,7 @@ impl Driver {
     fn switch(&mut self, Switch { in_peace }: Switch) {
         let attempt = std::mem::replace(&mut self.attempt, Line::closed());
         let mut left = std::mem::replace(&mut self.line, attempt);
-        left.stream.leave();
+        left.stream.retire();
         let connection = self.line.connection(&self.state, in_peace);
         self.publish.send_replace(connection);
     }

@@ -105,6 +105,17 @@ impl SessionStream {
         }
     }
 
+    /// Leaves both directions open until the server ends its own. It may not have heard yet that the session has moved, and
+    /// could take a break for the session's end.
+    pub(super) fn retire(&mut self) {
+        if let Self::Open { outbox, mut inbound } = std::mem::replace(self, Self::Closed) {
+            tokio::spawn(tokio::time::timeout(LINGER, async move {
+                while let Ok(Some(_)) = inbound.message().await {}
+                drop(outbox);
+            }));
+        }
+    }
+
     /// Waits for what comes next; messages are put into `messages`. Nothing is lost if the future is dropped.
     pub(super) async fn next(&mut self, messages: &mut VecDeque<FromServer>) -> Event {
         match self {

@@ -1,14 +1,17 @@
 //! Settings of the server: from flags, then `LOCKSTEAD_…` variables, then a TOML file, then defaults.
 
+mod node;
 mod redis;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockstead_core::duration;
+use lockstead_engine::RedisTargetError;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use node::{LockFamily, Node};
 pub use redis::{Redis, RedisUrls};
 
 use crate::telemetry::LogFormat;
@@ -55,6 +58,20 @@ pub struct ServeArgs {
     #[arg(long, value_name = "D", env = "LOCKSTEAD_SERVER_LEASE", value_parser = duration::parse)]
     pub server_lease: Option<Duration>,
 
+    /// Folder for the lock files of the node scope, made if there is none [default: `lockstead` in the runtime directory]
+    ///
+    /// The runtime directory is `$XDG_RUNTIME_DIR`, or /run. Whoever may use the folder may use its locks: what is made in it
+    /// has its permissions. Without the flag, a server that can't use the folder goes without the node scope.
+    #[arg(long, value_name = "DIR", env = "LOCKSTEAD_LOCK_DIR")]
+    pub lock_dir: Option<PathBuf>,
+
+    /// Which of the kernel's locks the node scope takes [default: flock]
+    ///
+    /// With `flock` it shares files with flock(1), Python's portalocker and filelock; with `both` also with programs that use
+    /// fcntl or lockf, such as Python's fasteners.
+    #[arg(long, value_name = "FAMILY", env = "LOCKSTEAD_LOCK_FAMILY")]
+    pub lock_family: Option<LockFamily>,
+
     /// How long a shutdown waits for sessions to move and for requests in progress, such as 10s [default: 10s]
     #[arg(long, value_name = "D", env = "LOCKSTEAD_DRAIN_TIMEOUT", value_parser = duration::parse)]
     pub drain_timeout: Option<Duration>,
@@ -77,10 +94,12 @@ struct File {
     redis_min_acks: Option<u32>,
     #[serde(default, deserialize_with = "read_duration")]
     server_lease: Option<Duration>,
+    lock_dir: Option<PathBuf>,
+    lock_family: Option<LockFamily>,
 }
 
 /// The settings in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen: a host and a port.
     pub listen: String,
@@ -90,6 +109,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What keeps the truth, if it is not this server's memory.
     pub redis: Option<Redis>,
+    /// Where the locks of the node scope are.
+    pub node: Node,
 }
 
 /// A setting that can't be used.
@@ -114,29 +135,12 @@ pub enum ConfigError {
     /// The address is none.
     #[error("`{0}` is no address to listen on; write a host and a port, such as 127.0.0.1:7420 or [::1]:7420")]
     Listen(String),
-    /// An address of Redis is none.
-    #[error(
-        "address {0} in --redis is none; write redis://HOST:6379, rediss://HOST:6379 (with TLS) or \
-         redis+sentinel://HOST:26379/PRIMARY, with commas between several"
-    )]
-    RedisUrl(usize),
+    /// It can't be reached as it was said.
+    #[error("--redis: {0}")]
+    Redis(#[from] RedisTargetError),
     /// A setting that is in vain without Redis.
     #[error("{0} says how to use Redis, but there is no --redis to say where it is")]
     NoRedis(&'static str),
-    /// A certificate that nothing is checked with.
-    #[error("--redis-ca is for connections with TLS, but no address in --redis has it; write rediss:// for redis://")]
-    CaWithoutTls,
-    /// The certificates can't be read.
-    #[error("the file {path} of --redis-ca can't be read: {source}")]
-    Ca {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There are no certificates.
-    #[error("the file {0} of --redis-ca holds no certificate in PEM format")]
-    NoCertificate(PathBuf),
     /// Too long or too short.
     #[error("a --server-lease of {0} can't be used; it is 1s to 5m")]
     ServerLease(String),
@@ -162,6 +166,7 @@ impl Settings {
                 min_acks: args.redis_min_acks.or(file.redis_min_acks),
                 server_lease: args.server_lease.or(file.server_lease),
             })?,
+            node: Node::new(args.lock_dir.or(file.lock_dir), args.lock_family.or(file.lock_family)),
         })
     }
 }
@@ -216,17 +221,16 @@ mod tests {
 
     #[test]
     fn redis_is_asked_for_by_its_addresses() {
-        assert_eq!(Settings::load(ServeArgs::default()).unwrap().redis, None);
+        assert!(Settings::load(ServeArgs::default()).unwrap().redis.is_none());
         let text = "redis = 'redis://a:1, redis://:hunter2@b:2'\nredis_min_acks = 1\nserver_lease = '3s'";
         let flags = ServeArgs { redis_min_acks: Some(2), ..ServeArgs::default() };
         let settings = with_file(text, flags).unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
         let redis = settings.redis.unwrap();
-        assert_eq!(redis.urls.reveal(), "redis://a:1, redis://:hunter2@b:2");
-        assert_eq!((redis.min_acks, redis.server_lease, redis.ca), (2, Duration::from_secs(3), None));
-        assert!(!redis.urls.has_sentinel());
-        let redis = with_file("redis = 'rediss+sentinel://a/b, c:1'", ServeArgs::default()).unwrap().redis.unwrap();
-        assert!(redis.urls.has_sentinel());
+        assert_eq!((redis.min_acks, redis.server_lease), (2, Duration::from_secs(3)));
+        assert!(!redis.target.is_behind_sentinels());
+        let redis = with_file("redis = 'redis+sentinel://a/b'", ServeArgs::default()).unwrap().redis.unwrap();
+        assert!(redis.target.is_behind_sentinels());
         assert_eq!((redis.min_acks, redis.server_lease), (0, Duration::from_secs(10)));
     }
 
@@ -236,13 +240,9 @@ mod tests {
         let empty = certificates.path().to_str().unwrap();
         let tls = "redis = 'rediss://u:hunter2@h'\nredis_ca =";
         for (text, told) in [
-            ("redis = ''", "address 1 "),
-            ("redis = 'localhost:6379'", "address 1 "),
-            ("redis = 'http://u:hunter2@h'", "address 1 "),
-            ("redis = 'redis://u:hunt,hunter2@h,redis://'", "address 3 "),
-            ("redis = 'h:1,redis://h'", "address 1 "),
-            ("redis = 'redis://h,'", "address 2 "),
-            ("redis = 'redis://h, redis://'", "address 2 "),
+            ("redis = ''", "--redis: Redis URL number 1"),
+            ("redis = 'http://u:hunter2@h'", "number 1"),
+            ("redis = 'redis://h,redis://u:hunt,er2@i'", "number 2"),
             ("rediss = 'redis://u:hunter2@h,redis://u:hunter2@i'", "rediss"),
             ("redis_min_acks = 'redis://u:hunter2@h'", "redis_min_acks"),
             ("redis_min_acks = 1", "--redis-min-acks"),
@@ -250,7 +250,7 @@ mod tests {
             ("redis_ca = '/x'", "--redis-ca"),
             ("redis = 'redis://u:hunter2@h'\nredis_ca = '/x'", "rediss://"),
             (&format!("{tls} '/nowhere/ca.pem'"), "/nowhere/ca.pem"),
-            (&format!("{tls} '{empty}'"), "PEM"),
+            (&format!("{tls} '{empty}'"), empty),
             ("server_lease = '999ms'", "--server-lease of 999ms"),
             ("server_lease = '301s'", "1s to 5m"),
         ] {
@@ -260,12 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_directory_is_asked_for_or_not() {
+        let node = Settings::load(ServeArgs::default()).unwrap().node;
+        assert!(node.directory.ends_with("lockstead") && !node.is_asked_for && node.family == LockFamily::Flock);
+        let flags = ServeArgs { lock_dir: Some("/a".into()), ..ServeArgs::default() };
+        let node = with_file("lock_dir = '/b'\nlock_family = 'both'", flags).unwrap().node;
+        assert_eq!(node, Node { directory: "/a".into(), family: LockFamily::Both, is_asked_for: true });
+    }
+
+    #[test]
     fn a_bad_setting_says_what_is_wrong() {
         for (text, told) in [
             ("lisen = 'x'", "lisen"),
             ("drain_timeout = 5", "drain_timeout"),
             ("drain_timeout = '5'", "not a duration"),
             ("log_format = 'xml'", "xml"),
+            ("lock_family = 'lockf'", "lockf"),
             ("listen = '7420'", "7420"),
             ("listen = ", "listen"),
         ] {

@@ -1,26 +1,23 @@
 //! Settings of the engine that keeps the truth in Redis.
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstead_core::duration;
+use lockstead_engine::RedisTarget;
 use serde::Deserialize;
 
 use super::ConfigError;
 
 const SERVER_LEASE_DEFAULT: Duration = Duration::from_secs(10);
 const SERVER_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
-/// What a file of certificates has at least once.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Where Redis is, and how far it is trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Redis {
-    /// Its addresses.
-    pub urls: RedisUrls,
-    /// Certificates of those who may sign Redis' own; `None`: those that the system trusts.
-    pub ca: Option<PathBuf>,
+    /// Its addresses, and who may sign its certificates.
+    pub target: RedisTarget,
     /// How many replicas must have a grant before it counts.
     pub min_acks: u32,
     /// How long a server's holds outlive its last word.
@@ -28,44 +25,9 @@ pub struct Redis {
 }
 
 /// Addresses as they were given, which may hold passwords. Its `Debug` shows nothing of them.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct RedisUrls(String);
-
-impl RedisUrls {
-    /// As they were given. Not to be shown.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether Sentinel tells which Redis is the primary.
-    pub fn has_sentinel(&self) -> bool {
-        self.schemes().any(|scheme| scheme.is_some_and(|scheme| scheme.ends_with("+sentinel")))
-    }
-
-    fn uses_tls(&self) -> bool {
-        self.schemes().any(|scheme| scheme.is_some_and(|scheme| scheme.starts_with("rediss")))
-    }
-
-    /// Of each address; one that says none has that of the one before it.
-    fn schemes(&self) -> impl Iterator<Item = Option<&str>> {
-        self.0.split(',').map(str::trim).scan(None, |before, url| {
-            *before = match url.split_once("://") {
-                Some((scheme, rest)) => (scheme.starts_with("redis") && !rest.is_empty()).then_some(scheme),
-                None => before.filter(|_| !url.is_empty()),
-            };
-            Some(*before)
-        })
-    }
-
-    /// What is certainly wrong with them. Says which it is by its place, and nothing of what it is.
-    fn check(&self) -> Result<(), ConfigError> {
-        match self.schemes().position(|scheme| scheme.is_none()) {
-            Some(before) => Err(ConfigError::RedisUrl(before + 1)),
-            None => Ok(()),
-        }
-    }
-}
 
 impl From<String> for RedisUrls {
     fn from(urls: String) -> Self {
@@ -96,29 +58,14 @@ impl Redis {
         if !SERVER_LEASES.contains(&server_lease) {
             return Err(ConfigError::ServerLease(duration::format(server_lease)));
         }
-        let Some(urls) = urls else {
-            return match (ca, min_acks) {
-                (Some(_), _) => Err(ConfigError::NoRedis("--redis-ca")),
-                (None, 1..) => Err(ConfigError::NoRedis("--redis-min-acks")),
-                (None, 0) => Ok(None),
-            };
-        };
-        urls.check()?;
-        if let Some(path) = &ca {
-            if !urls.uses_tls() {
-                return Err(ConfigError::CaWithoutTls);
+        match (urls, ca, min_acks) {
+            (Some(RedisUrls(urls)), ca, min_acks) => {
+                let target = RedisTarget::parse(&urls, ca.as_deref())?;
+                Ok(Some(Self { target, min_acks, server_lease }))
             }
-            check_certificates(path)?;
+            (None, Some(_), _) => Err(ConfigError::NoRedis("--redis-ca")),
+            (None, None, 1..) => Err(ConfigError::NoRedis("--redis-min-acks")),
+            (None, None, 0) => Ok(None),
         }
-        Ok(Some(Self { urls, ca, min_acks, server_lease }))
-    }
-}
-
-fn check_certificates(path: &Path) -> Result<(), ConfigError> {
-    let text = std::fs::read(path).map_err(|source| ConfigError::Ca { path: path.to_owned(), source })?;
-    if text.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE.as_bytes()) {
-        Ok(())
-    } else {
-        Err(ConfigError::NoCertificate(path.to_owned()))
     }
 }

@@ -161,9 +161,6 @@ impl Acquires {
     pub(super) fn unsay_all(&mut self, now: Time) {
         for under_way in self.by_request.values_mut() {
             under_way.unsay(now, self.connect_timeout, &mut self.looks);
-            if let Some(unsaid) = &mut under_way.unsaid {
-                unsaid.retry = None;
-            }
         }
     }
 

@@ -67,7 +67,9 @@ impl State {
 
     /// Until what there is to lose is lost.
     fn time_left(&self, now: Time) -> Option<Duration> {
-        self.session.as_ref().map(|session| session.ends_at().since(now))
+        let ends_at = self.session.as_ref().map(Session::ends_at)?;
+        let stops_at = if let Link::Up { draining } = self.link { draining } else { None };
+        Some(stops_at.map_or(ends_at, |stops_at| stops_at.min(ends_at)).since(now))
     }
 
     /// One of the servers can't be reached.
@@ -147,9 +149,9 @@ impl State {
 
     /// The server knows the session: its stream is the one in use, and takes what waited for that.
     fn up(&mut self, now: Time, server: usize) {
-        let in_peace = matches!(self.link, Link::Up { draining: true } | Link::Moved { in_peace: true });
+        let in_peace = self.is_draining() || self.link == Link::Moved { in_peace: true };
         self.switch = Some(Switch { in_peace });
-        self.link = Link::Up { draining: false };
+        self.link = Link::Up { draining: None };
         self.route.arrived(server);
         self.attempt = None;
         self.messages.clear();

@@ -46,6 +46,8 @@ impl State {
         }
         let was_up = matches!(self.link, Link::Up { .. });
         self.end_session(now, &loss);
+        // The server has been silent. If it was not, but we were, another one is as good.
+        self.route.new_round();
         self.go_down(now);
         if was_up {
             self.say(ToServer::Close(v1::CloseSession {}));

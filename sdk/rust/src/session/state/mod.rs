@@ -51,7 +51,7 @@ pub(super) enum Order {
     Finish,
 }
 
-/// That the attempt's stream is the one in use from now on; the one before, if there was one, is to be left.
+/// That the attempt's stream is the one in use from now on; the one before, if there was one, is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
     /// The server that is left still answers what it was asked outside the stream.
@@ -65,8 +65,8 @@ enum Link {
     Down,
     /// The server has answered `open` or `resume`.
     Up {
-        /// It is about to stop, takes no more acquires, and wants the session to move.
-        draining: bool,
+        /// It is about to stop, will do so then, takes no more acquires, and wants the session to move.
+        draining: Option<Time>,
     },
     /// It ended because another server has taken the session, to which our resume is under way. That one's answer is all
     /// that is missing.
@@ -173,7 +173,12 @@ impl State {
     fn hears(&self) -> Hears {
         let resume = self.is_resuming();
         let stream = matches!(self.link, Link::Up { .. });
-        Hears { stream, acquires: self.link == Link::Up { draining: false } && !resume, resume }
+        Hears { stream, acquires: self.link == Link::Up { draining: None } && !resume, resume }
+    }
+
+    /// Whether the server is about to stop.
+    fn is_draining(&self) -> bool {
+        matches!(self.link, Link::Up { draining: Some(_) })
     }
 
     /// Whether a resume is under way, whose lists the server has or will get.

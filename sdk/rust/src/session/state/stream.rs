@@ -1,6 +1,8 @@
 //! The stream in use: what the server says on it, when it should be left, and what its end means.
 
-use lockstead_api::v1;
+use std::time::Duration;
+
+use lockstead_api::{convert, v1};
 use lockstead_core::Time;
 
 use super::attempt::Attempt;
@@ -52,7 +54,7 @@ impl State {
                 let reason = LossReason::from_wire(ended.reason);
                 self.on_failure(now, &Failure::SessionOver(reason, ended.message));
             }
-            FromServer::Draining(_) => self.on_draining(now),
+            FromServer::Draining(draining) => self.on_draining(now, &draining),
             FromServer::Opened(_) | FromServer::Resumed(_) => return Err("the session is open already".to_owned()),
             // Their place in the queue is news to nobody yet.
             FromServer::Queued(_) => {}
@@ -102,7 +104,7 @@ impl State {
 
     /// The server is well alive: there is no need to look for another one, unless it drains.
     fn heard_again(&mut self) {
-        if self.link == (Link::Up { draining: true }) || self.is_resuming() {
+        if self.is_draining() || self.is_resuming() {
             return;
         }
         if let Some(Attempt::Connecting { .. }) = self.attempt.take() {
@@ -111,11 +113,12 @@ impl State {
         self.route.proved();
     }
 
-    fn on_draining(&mut self, now: Time) {
-        if self.closing.is_some() || self.link == (Link::Up { draining: true }) {
+    fn on_draining(&mut self, now: Time, draining: &v1::SessionDraining) {
+        if self.closing.is_some() || self.is_draining() {
             return;
         }
-        self.link = Link::Up { draining: true };
+        let within = draining.within.and_then(convert::duration).unwrap_or(Duration::MAX);
+        self.link = Link::Up { draining: Some(now.saturating_add(within)) };
         self.route.note(self.route.home(), "the server is about to stop");
         if self.attempt.is_none() {
             self.move_away(now);
@@ -162,7 +165,7 @@ impl State {
         let in_peace = match self.link {
             Link::Down | Link::Moved { .. } | Link::Finished => return,
             Link::Finishing { .. } => return self.finish(&Ok(())),
-            Link::Up { draining } => draining,
+            Link::Up { draining } => draining.is_some(),
         };
         tracing::debug!(failure = failure.text(), "session stream ended");
         if self.is_superseded_by_us(failure) && self.is_resuming() {

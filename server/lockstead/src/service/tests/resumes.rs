@@ -14,13 +14,13 @@ use crate::service::session::{Message, OnDisconnect, Reply, Resume};
 async fn a_call_of_the_old_stream_is_over_before_the_resume_and_its_answer_is_nobodys() {
     for listed in [false, true] {
         let mut slow = Slow::start();
-        let (client, opened) = slow.open(OnDisconnect::Keep).await;
+        let (mut client, opened) = slow.open(OnDisconnect::Keep).await;
         slow.engine.hold_back(&[Method::Acquire, Method::Resume]);
         client.acquire(1, "x", Wait::Forever);
         let acquire = slow.held_back(Method::Acquire).await;
-        drop(client);
         let pending = if listed { vec![1] } else { Vec::new() };
-        let mut client = slow.resume(Resume { pending, ..resume(&opened, 1) }).await;
+        let mut old = std::mem::replace(&mut client, slow.resume(Resume { pending, ..resume(&opened, 1) }).await);
+        assert_eq!(old.end().await.unwrap().reason(), ErrorReason::SessionSuperseded);
         let carried = acquire.carry_out();
         slow.no_other_call();
         carried.answer();

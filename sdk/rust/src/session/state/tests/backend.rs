@@ -78,6 +78,17 @@ fn an_acquire_that_is_put_off_and_cancelled_is_said_no_more() {
 }
 
 #[test]
+fn an_acquire_that_is_put_off_is_not_said_to_a_server_that_drains() {
+    let mut rig = Rig::open(OnDisconnect::Keep);
+    let (request_id, _answer) = rig.acquire(Patience::Forever);
+    rig.sent();
+    rig.hear(failed(request_id, UNAVAILABLE));
+    rig.hear(FromServer::Draining(v1::SessionDraining::default()));
+    rig.pass_seconds(1);
+    assert!(rig.sent().is_empty());
+}
+
+#[test]
 fn an_acquire_that_is_put_off_goes_along_when_the_session_resumes() {
     let mut rig = Rig::open(OnDisconnect::Keep);
     let (request_id, _answer) = rig.acquire(Patience::Forever);

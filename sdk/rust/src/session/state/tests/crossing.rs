@@ -1,6 +1,6 @@
 //! What is said while the session moves to another server, and crosses on the way.
 
-use super::moves::Move;
+use super::moves::{Move, superseded};
 use super::*;
 
 fn release_of(messages: &[ToServer]) -> u64 {
@@ -43,9 +43,12 @@ fn a_refusal_that_crosses_the_resume_is_told_again() {
     let (Move { mut rig, waiting, mut answer, .. }, _) = Move::resuming(OnDisconnect::Keep);
     rig.hear(FromServer::NotAcquired(v1::SessionNotAcquired { request_id: waiting, why: None }));
     rig.resumed(Vec::new());
-    assert!(answer.try_recv().is_err());
     // Else the next server would keep its place for ever.
     assert!(matches!(&rig.sent()[..], [ToServer::Acquire(again)] if again.request_id == waiting));
+    rig.pass_seconds(3);
+    let sequence = ping_of(&rig.sent());
+    rig.pong(sequence);
+    assert!(answer.try_recv().is_err());
 }
 
 #[test]
@@ -67,6 +70,36 @@ fn a_release_during_the_resume_is_heard_at_once_and_told_to_the_next_server() {
             Some(reason) => failed(release.request_id, reason),
         });
         assert!(answer.try_recv().unwrap().is_ok());
+    }
+}
+
+#[test]
+fn a_guard_that_is_dropped_during_the_resume_is_not_held_for_nobody() {
+    let (Move { mut rig, kept, other, .. }, _) = Move::resuming(OnDisconnect::Keep);
+    drop((kept, other));
+    rig.run_commands();
+    assert!(matches!(&rig.sent()[..], [ToServer::Release(_), ToServer::Release(_)]));
+    rig.resumed(Vec::new());
+    assert!(matches!(&rig.sent()[..], [ToServer::Acquire(_), ToServer::Release(_), ToServer::Release(_)]));
+}
+
+#[test]
+fn releases_around_the_resume_are_done_also_if_the_old_stream_ends_first() {
+    for end in [superseded(), broken()] {
+        let Move { mut rig, kept, other, .. } = Move::new(OnDisconnect::Keep);
+        let mut before = rig.release(kept);
+        rig.attach();
+        assert_eq!(rig.resume().holds.len(), 1);
+        let mut meanwhile = rig.release(other);
+        rig.sent();
+        rig.fail(&end);
+        rig.resumed(Vec::new());
+        assert!(before.try_recv().unwrap().is_ok(), "left out of the list");
+        let said = rig.sent();
+        let [ToServer::Acquire(_), ToServer::Release(release)] = &said[..] else { panic!("{said:?}") };
+        // The old server had heard it, and was the first.
+        rig.hear(failed(release.request_id, ErrorReason::NotHolder));
+        assert!(meanwhile.try_recv().unwrap().is_ok());
     }
 }
 
@@ -113,6 +146,20 @@ fn one_entry_of_several_is_given_back_where_the_session_turns_out_to_be() {
             assert_eq!(rig.resume().holds[0].entries, 1);
         }
     }
+}
+
+#[test]
+fn the_last_of_several_entries_is_not_given_back_before_the_others() {
+    let mut rig = Rig::open(OnDisconnect::Keep);
+    let guards = [rig.hold(1), rig.hold(1)];
+    rig.hear(FromServer::Draining(v1::SessionDraining::default()));
+    rig.attach();
+    rig.resume();
+    drop(guards);
+    rig.run_commands();
+    assert!(rig.sent().is_empty());
+    rig.resumed(Vec::new());
+    assert!(matches!(&rig.sent()[..], [ToServer::Release(_), ToServer::Release(_)]));
 }
 
 #[test]

@@ -149,6 +149,34 @@ fn a_silent_stream_is_left_for_another_server_if_the_session_can_be_kept() {
 }
 
 #[test]
+fn an_acquire_waits_while_a_resume_is_under_way_and_is_said_if_that_was_in_vain() {
+    let mut rig = three(OnDisconnect::Keep);
+    rig.pass_seconds(6);
+    rig.attach();
+    rig.sent();
+    let (request_id, _answer) = rig.acquire(Patience::Forever);
+    let (cancelled, _) = rig.acquire(Patience::Forever);
+    rig.state.on_command(rig.now, Command::Cancel(cancelled));
+    assert!(rig.sent().is_empty(), "the list is made");
+    rig.fail_next(&refused(ErrorReason::BackendUnavailable));
+    assert!(matches!(&rig.sent()[..], [ToServer::Acquire(acquire)] if acquire.request_id == request_id));
+}
+
+#[test]
+fn an_acquire_that_gives_up_during_a_resume_is_taken_back_after_it() {
+    let mut rig = three(OnDisconnect::Keep);
+    let (request_id, mut answer) = rig.acquire(Patience::Until(after(rig.now, 1)));
+    rig.sent();
+    rig.cut();
+    rig.attach();
+    assert_eq!(rig.resume().pending_request_ids, [request_id]);
+    rig.pass_seconds(1);
+    assert!(matches!(answer.try_recv(), Ok(Err(Error::NotAcquired(_)))));
+    rig.resumed(Vec::new());
+    assert!(matches!(&rig.sent()[..], [ToServer::Cancel(cancel)] if cancel.request_id == request_id));
+}
+
+#[test]
 fn a_silent_stream_that_is_heard_again_stays() {
     let mut rig = three(OnDisconnect::Keep);
     let guard = rig.hold(1);
@@ -170,6 +198,8 @@ fn a_session_that_does_not_survive_its_stream_stays_on_it() {
     assert_eq!((rig.orders(), rig.state_of(&guard)), (Vec::new(), HoldState::AtRisk));
     rig.pass(Duration::from_millis(1));
     assert_eq!(rig.loss_of(&guard), LossReason::Expired);
+    assert_ne!(rig.attach(), rig.state.route.home());
+    assert!(matches!(rig.sent()[..], [ToServer::Close(_)] | [ToServer::Open(_), ..]));
 }
 
 /// The server answers the ping although another one has the session already: it does not know yet.

@@ -42,7 +42,7 @@ impl Move {
     }
 }
 
-fn superseded() -> Failure {
+pub(super) fn superseded() -> Failure {
     refused(ErrorReason::SessionSuperseded)
 }
 
@@ -97,6 +97,16 @@ fn with_a_single_address_the_session_moves_to_whoever_answers_there() {
     assert!(moving.rig.now.since(refused_at) >= Duration::from_millis(50), "not at once");
     moving.rig.resumed(Vec::new());
     moving.assert_held();
+}
+
+#[test]
+fn a_server_that_says_nothing_is_left_before_the_old_one_stops() {
+    let mut rig = Rig::open(OnDisconnect::Release);
+    let within = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    rig.hear(FromServer::Draining(v1::SessionDraining { within }));
+    rig.attach();
+    rig.pass(Duration::from_millis(350));
+    assert!(matches!(rig.orders()[..], [Order::Abandon, Order::Connect(_)]), "a third of that time is over");
 }
 
 #[test]
