@@ -1,22 +1,37 @@
-//! A client that tests kill, stop and continue. It says on standard output what it sees.
-//!
-//! - `hold URL COUNT`: holds `kill/0` to `kill/COUNT-1` on one session, says `holding`, and stays.
-//! - `watch URL TIMEOUT_MS`: holds `pause/mine` on a session with that timeout, waits for `pause/other`, and says what
-//!   happens, with the time in microseconds on the clock that all processes of the machine share.
+//! A client that tests kill, stop, continue and cut off. It says on standard output what it sees. Times are microseconds
+//! on the clock that all processes of the machine share.
 
 use std::time::Duration;
 
+use clap::Parser;
 use lockstead_client::{Client, OnDisconnect};
+
+mod keep;
 
 type Failure = Box<dyn std::error::Error>;
 
+/// What to do until killed
+#[derive(Debug, clap::Parser)]
+enum Mode {
+    /// Hold `kill/0` to `kill/COUNT-1` on one session, and say `holding`
+    Hold {
+        url: String,
+        count: usize,
+    },
+    /// Hold `pause/mine` on a session with that timeout, wait for `pause/other`, and say what happens
+    Watch {
+        url: String,
+        timeout_ms: u64,
+    },
+    Keep(keep::KeepArgs),
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["hold", url, count] => hold(url, count.parse()?).await,
-        ["watch", url, timeout] => watch(url, Duration::from_millis(timeout.parse()?)).await,
-        _ => Err("usage: hold URL COUNT | watch URL TIMEOUT_MS".into()),
+    match Mode::parse() {
+        Mode::Hold { url, count } => hold(&url, count).await,
+        Mode::Watch { url, timeout_ms } => watch(&url, Duration::from_millis(timeout_ms)).await,
+        Mode::Keep(args) => keep::keep(&args).await,
     }
 }
 

@@ -5,11 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod events;
-mod fixture;
 mod memory;
+mod redis;
 mod suite;
 
+use lockstead_tests::{events, fixture};
 use suite::conformance;
 
 conformance!(memory_engine, crate::memory::fixture);
+conformance!(redis_engine, crate::redis::fixture);
+conformance!(redis_engine_that_repeats_itself, crate::redis::fixture_that_repeats_itself);

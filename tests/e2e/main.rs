@@ -11,6 +11,7 @@ mod idle_connections;
 mod killed_client;
 mod lists;
 mod logged;
+mod many_servers;
 mod protocols;
 mod readme;
 mod requests;

@@ -1,4 +1,5 @@
-//! What end-to-end tests share: real servers as processes of their own, on free ports.
+//! What tests of several targets share: engines and what they report, and real servers as processes of their own, on free
+//! ports.
 
 #![expect(clippy::expect_used, reason = "a test that can't go on has failed")]
 
@@ -11,6 +12,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 mod daemon;
+pub mod engines;
+pub mod events;
+pub mod fixture;
 mod port;
 mod process;
 mod proxy;
@@ -24,6 +28,19 @@ pub use redis::{ClusterSetup, RedisServer, SentinelSetup, TlsFiles, TlsServer};
 
 /// How long a test waits for what must happen, before it gives up. It is no bound on speed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what no event tells. Awaiting an event is better where there is one.
+///
+/// # Panics
+/// If it does not come true.
+pub async fn eventually(what: &str, is_true: impl AsyncFn() -> bool) {
+    let come_true = async {
+        while !is_true().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, come_true).await.is_ok(), "never came: {what}");
+}
 
 /// A server, killed when dropped.
 #[derive(Debug)]
@@ -152,6 +169,12 @@ fn build_programs() {
     cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
+    }
+    // What cargo tells this test of its package, build scripts would take for a change of theirs.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
     }
     let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be run");
     assert!(built.success(), "the programs under test can't be built");

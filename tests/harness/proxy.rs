@@ -22,8 +22,20 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug)]
 struct Weather {
     is_cut: bool,
+    /// What is said arrives; what is answered does not.
+    is_deaf: bool,
     delay: Duration,
     resets: u64,
+}
+
+impl Weather {
+    fn stops_questions(&self) -> bool {
+        self.is_cut
+    }
+
+    fn stops_answers(&self) -> bool {
+        self.is_cut || self.is_deaf
+    }
 }
 
 impl Proxy {
@@ -34,7 +46,8 @@ impl Proxy {
     pub async fn before(address: impl Into<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (weather, receiver) = watch::channel(Weather { is_cut: false, delay: Duration::ZERO, resets: 0 });
+        let (weather, receiver) =
+            watch::channel(Weather { is_cut: false, is_deaf: false, delay: Duration::ZERO, resets: 0 });
         let task = tokio::spawn(serve(listener, address.into(), receiver));
         Self { port, weather, task }
     }
@@ -55,6 +68,12 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.is_cut = true);
     }
 
+    /// From now on nothing comes back, and nobody is told: what is said arrives, and its answers wait until the network is
+    /// [restored](Self::restore).
+    pub fn cut_answers(&self) {
+        self.weather.send_modify(|weather| weather.is_deaf = true);
+    }
+
     /// From now on whatever passes takes so much longer, in each direction.
     pub fn delay(&self, delay: Duration) {
         self.weather.send_modify(|weather| weather.delay = delay);
@@ -62,7 +81,9 @@ impl Proxy {
 
     /// Ends a cut and a delay.
     pub fn restore(&self) {
-        self.weather.send_modify(|weather| (weather.is_cut, weather.delay) = (false, Duration::ZERO));
+        self.weather.send_modify(|weather| {
+            *weather = Weather { is_cut: false, is_deaf: false, delay: Duration::ZERO, ..*weather };
+        });
     }
 
     /// Breaks all connections there are; new ones are taken.
@@ -93,14 +114,15 @@ async fn serve(listener: TcpListener, address: String, weather: watch::Receiver<
 /// One connection; its end, whatever it is, is the end of both halves.
 async fn pass(mut client: TcpStream, address: String, mut weather: watch::Receiver<Weather>) -> io::Result<()> {
     let resets = weather.borrow().resets;
-    is_fair(&mut weather).await;
+    is_fair(&mut weather, Weather::stops_questions).await;
     let mut server = TcpStream::connect(address).await?;
     for stream in [&client, &server] {
         stream.set_nodelay(true)?;
     }
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
     let both = async {
-        tokio::try_join!(pump(from_client, to_server, weather.clone()), pump(from_server, to_client, weather.clone()))
+        let questions = pump(from_client, to_server, weather.clone(), Weather::stops_questions);
+        tokio::try_join!(questions, pump(from_server, to_client, weather.clone(), Weather::stops_answers))
     };
     let mut watched = weather.clone();
     tokio::select! {
@@ -114,7 +136,12 @@ async fn pass(mut client: TcpStream, address: String, mut weather: watch::Receiv
     Ok(())
 }
 
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut weather: watch::Receiver<Weather>) -> io::Result<()> {
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut weather: watch::Receiver<Weather>,
+    stops: fn(&Weather) -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer).await?;
@@ -122,7 +149,7 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut weather: watch:
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        is_fair(&mut weather).await;
+        is_fair(&mut weather, stops).await;
         if length == 0 {
             return to.shutdown().await;
         }
@@ -130,8 +157,8 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut weather: watch:
     }
 }
 
-/// Returns when the network is not cut.
-async fn is_fair(weather: &mut watch::Receiver<Weather>) {
+/// Returns when the weather does not stop what wants to pass.
+async fn is_fair(weather: &mut watch::Receiver<Weather>, stops: fn(&Weather) -> bool) {
     // When the proxy is gone so is whoever waits here.
-    _ = weather.wait_for(|weather| !weather.is_cut).await;
+    _ = weather.wait_for(|weather| !stops(weather)).await;
 }

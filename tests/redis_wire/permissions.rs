@@ -1,7 +1,10 @@
 //! Users that may not do everything.
 
+use std::time::Duration;
+
+use lockstead_client::Client;
 use lockstead_engine::wire::{RULE, Target, Wire, WireError};
-use lockstead_tests::RedisServer;
+use lockstead_tests::{RedisServer, Server};
 use tokio::sync::mpsc;
 
 use crate::reach::{ANSWER_WITHIN, in_time, refused, swap};
@@ -68,4 +71,25 @@ async fn what_is_taken_away_later_is_told_too() {
     redis.command(&["ACL", "SETUSER", "lockstead", "+hset"]).await;
     let link = wire.link(3).await.unwrap();
     swap(&link, 3, "c").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_documented_rule_is_enough_for_a_server() {
+    let redis = RedisServer::start().await;
+    permit(&redis, RULE).await;
+    let url = format!("redis://lockstead:secret@{}", redis.address());
+    let server = Server::start_with(&["--redis", &url, "--server-lease", "1s"]);
+    let client = Client::connect(&server.url).await.unwrap();
+    let held = in_time(async {
+        loop {
+            // It has to get there first.
+            if let Ok(lease) = client.lock("a").lease(Duration::from_secs(5)).acquire().await {
+                return lease;
+            }
+        }
+    });
+    let waiting = client.lock("a").lease(Duration::from_secs(5));
+    held.await.release().await.unwrap();
+    waiting.acquire().await.unwrap().release().await.unwrap();
+    assert_eq!(redis.command(&["ACL", "LOG"]).await, redis::Value::Array(Vec::new()));
 }

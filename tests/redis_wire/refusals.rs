@@ -103,6 +103,15 @@ async fn a_redis_that_is_loading_its_data() {
 }
 
 #[tokio::test]
+async fn a_redis_that_has_no_room() {
+    let redis = RedisServer::start_with(&["--maxclients", "1"]).await;
+    let other = wire(&redis.url());
+    let link = other.link(0).await.unwrap();
+    assert_elsewhere(&refused(&wire(&redis.url())).await, "maxclients");
+    swap(&link, 0, "a").await.unwrap();
+}
+
+#[tokio::test]
 async fn several_nodes_that_are_no_cluster() {
     let (one, other) = (RedisServer::start().await, RedisServer::start().await);
     let refused = refused(&wire(&format!("{},{}", one.url(), other.url()))).await;

@@ -46,6 +46,20 @@ async fn a_planned_failover_is_followed_without_a_break() {
 }
 
 #[tokio::test]
+async fn a_primary_that_comes_back_too_late_is_not_gone_back_to() {
+    let mut setup = SentinelSetup::start().await;
+    let wire = wire(&setup.url());
+    let link = wire.link(3).await.unwrap();
+    swap(&link, 3, "a").await.unwrap();
+    setup.fail_over().await;
+    in_time(link.closed()).await;
+    // It is a primary again, and empty, until Sentinel has made a replica of it.
+    setup.nodes[0].restart().await;
+    until_it_works(&wire, 3, "b").await;
+    assert_eq!(setup.primary().command(&["HGET", "lockstead:{3}:test", "f"]).await, text("b"));
+}
+
+#[tokio::test]
 async fn dead_sentinels_are_passed_over() {
     let mut setup = SentinelSetup::start().await;
     let wire = wire(&setup.url());

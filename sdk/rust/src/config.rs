@@ -74,8 +74,10 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a server, such as `http://127.0.0.1:7420`, or several separated by commas. The client uses one at a time,
-    /// and moves on to the next when that one can't be reached.
+    /// Adds a server, such as `http://127.0.0.1:7420`, or several separated by commas: servers of one cluster, which share
+    /// their sessions. The client uses one at a time and moves on when that one can't be reached, falls silent, or is about
+    /// to stop. Each client goes through them in a random order of its own, so that many clients spread over them. A DNS
+    /// name counts as one server, however many addresses it has.
     pub fn server(mut self, addresses: impl AsRef<str>) -> Self {
         let addresses = addresses.as_ref().split(',').map(str::trim).filter(|address| !address.is_empty());
         self.servers.extend(addresses.map(str::to_owned));
@@ -146,8 +148,8 @@ impl Builder {
 }
 
 impl Config {
-    /// How long one attempt at one server may take, so that a server that swallows everything does not use up the time
-    /// of the others.
+    /// How long one server may take to answer, so that one which swallows everything does not use up the time of the
+    /// others.
     pub(crate) fn attempt_timeout(&self) -> Duration {
         let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
         self.connect_timeout / servers.max(1)

@@ -72,7 +72,8 @@ impl Guard {
     }
 
     /// Until when nobody else is granted it, on the clock of [`crate::now`]. Moves on with every ping that the server
-    /// answers. If the hold is lost: until when it could be relied on.
+    /// answers; it can move back when another server takes the session over, which may be able to promise less. If the hold
+    /// is lost: until when it could be relied on.
     pub fn valid_until(&self) -> Time {
         self.hold.valid_until()
     }
@@ -99,7 +100,7 @@ impl Guard {
     }
 
     /// Gives it back, and returns when the server has seen that. (If the future is dropped before, it is given back all
-    /// the same.)
+    /// the same.) A server that can't reach its store just then completes it later, by itself; this returns at once.
     ///
     /// # Errors
     /// [`Error::Lost`] if it was lost before, [`Error::Closed`] if the client's runtime has ended.

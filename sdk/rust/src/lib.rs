@@ -18,7 +18,7 @@
 //! }
 //! ```
 //!
-//! A [`Client`] has one session with one server: a stream that carries all operations and is kept alive by one ping,
+//! A [`Client`] has one session, with one server at a time: a stream that carries all operations and is kept alive by one ping,
 //! whatever it holds. [`Client::lock`] and [`Client::semaphore`] begin a [`Request`], and [`Request::acquire`] gives a
 //! [`Guard`]. Two acquires exclude each other even if they come from one client, unless they share an
 //! [owner key](Request::owner_key).
@@ -33,6 +33,22 @@
 //! With [`OnDisconnect::Release`], the default, a broken connection frees everything at once. With
 //! [`OnDisconnect::Keep`] the client attaches to its session again, and a guard is [at risk](HoldState::AtRisk) meanwhile,
 //! until the session's validity has passed.
+//!
+//! # Several servers
+//!
+//! Servers that share a store share their sessions. Of [several addresses](Builder::server) the client uses one at a time,
+//! beginning with a random one:
+//!
+//! - A server that is *about to stop* says so. The session then moves to another one over a second stream, while the first
+//!   is still in use, whatever [`OnDisconnect`] says: nothing is lost or at risk, and acquires made meanwhile wait for the
+//!   next server. Behind a single address that leads to many servers this works as well.
+//! - A server that *dies or falls silent* is left for the next one. With [`OnDisconnect::Keep`] the holds are at risk until
+//!   that one confirms them; the addresses are tried in quick succession, and only then is there a pause. With
+//!   [`OnDisconnect::Release`] they are lost with the stream.
+//! - A server that has looked for the session *in vain* ends it: its holds are lost, and acquires that wait go on in a new
+//!   session. So servers that share nothing are no replacement for one another.
+//! - A server that *can't reach its store* puts acquires off, and the client repeats them as long as their wait lasts. What
+//!   it holds is good for as long as the server vouches for it, and lost then; the session and its waits go on.
 //!
 //! Whatever happens, the [fencing token](Guard::token) grows with every grant of a name. A storage that refuses smaller
 //! tokens than it has seen is safe even from holders that don't look.

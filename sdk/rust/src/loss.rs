@@ -13,8 +13,8 @@ use lockstead_core::Time;
 pub enum HoldState {
     /// Held, and lately confirmed by the server.
     Held,
-    /// Still held, but the server can't be heard: the stream broke, or the answer to a ping is late. Unless the
-    /// connection recovers, the hold is lost when its validity ends.
+    /// Still held, but not confirmed just now: the stream broke, the answer to a ping is late, or the server can't vouch
+    /// for the hold. Unless it or another server confirms it, the hold is lost when its validity ends.
     AtRisk,
     /// No longer held; somebody else may hold it now.
     Lost(Loss),
@@ -31,9 +31,9 @@ pub enum LossReason {
     /// The stream broke, and the session was opened with [`OnDisconnect::Release`](crate::OnDisconnect::Release); or
     /// the client was closed.
     Disconnected,
-    /// The server that knew it is gone.
+    /// The server that knew it is gone, and no other knows it.
     ServerLost,
-    /// The server can't reach the store in which the truth is kept.
+    /// The server could not reach the store in which the truth is kept for as long as the hold was good without it.
     BackendLost,
     /// A reason that this version of the client does not know.
     Unknown,

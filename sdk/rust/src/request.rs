@@ -151,12 +151,14 @@ impl<K: Demand> Request<K> {
 
     /// Waits until it is granted. Dropping the future takes the request back; nothing stays held or queued.
     ///
-    /// If the connection breaks meanwhile, the client asks again by itself, as long as the wait lasts.
+    /// If the connection breaks meanwhile, or the server is about to stop or can't reach its store, the client asks again by
+    /// itself, as long as the wait lasts.
     ///
     /// # Errors
     /// [`Error::NotAcquired`] if the wait is over, or if it could never end (a deadlock); [`Error::Refused`] if something
-    /// is wrong with the request; [`Error::Unavailable`] if it did not want to wait and no server could be reached;
-    /// [`Error::Lost`] if the hold was lost again before it could be handed over.
+    /// is wrong with the request, or with `BACKEND_UNAVAILABLE` if the wait is over and the store could not be reached at
+    /// its end; [`Error::Unavailable`] if it did not want to wait and no server could be reached; [`Error::Lost`] if the
+    /// hold was lost again before it could be handed over.
     pub async fn acquire(self) -> Result<Guard> {
         let guard = Answer::to(self)?.await?;
         guard.ensure_held()?;

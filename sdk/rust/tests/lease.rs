@@ -5,9 +5,10 @@ mod scripted;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use lockstead_api::v1::session_response::Message as FromServer;
 use lockstead_api::v1::{self, ErrorReason};
-use lockstead_client::{Client, Error, OnDisconnect, now};
-use scripted::{Arrival, Server, hold_id, proto};
+use lockstead_client::{Error, OnDisconnect, now};
+use scripted::{Arrival, Pair, Server, hold_id, proto, soon};
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -114,10 +115,7 @@ async fn a_lease_under_a_given_id_is_renewed_to_know_its_deadline() {
 
 #[tokio::test]
 async fn a_call_whose_server_goes_away_is_repeated_under_the_same_id() {
-    let (mut first, mut second) = (Server::start().await, Server::start().await);
-    let builder = Client::builder().server(&first.address).server(&second.address).on_disconnect(OnDisconnect::Keep);
-    let (client, _peer) = tokio::join!(builder.connect(), first.opened(LONG));
-    let client = client.unwrap();
+    let Pair { client, home: mut first, other: mut second, .. } = Pair::start(OnDisconnect::Keep, LONG).await;
     let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
     let (request, _unanswered) = acquire(&mut first).await;
     let started = now();
@@ -132,8 +130,47 @@ async fn a_call_whose_server_goes_away_is_repeated_under_the_same_id() {
     // A release that is repeated finds that it has happened.
     let releasing = tokio::spawn(lease.release());
     release(&mut second).await.1.send(Err(Status::unavailable("lost"))).unwrap();
+    // The first one's turn, but it is no more.
     release(&mut second).await.1.send(Err(ErrorReason::HoldNotFound.status("it is over"))).unwrap();
     releasing.await.unwrap().unwrap();
+}
+
+/// The session is well, so it stays. Calls need not.
+#[tokio::test]
+async fn a_server_that_can_not_serve_a_call_is_not_the_only_one() {
+    for reason in [ErrorReason::BackendUnavailable, ErrorReason::Draining] {
+        let Pair { client, peer: _peer, mut home, mut other } = Pair::start(OnDisconnect::Keep, LONG).await;
+        let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
+        let (request, answer) = acquire(&mut home).await;
+        answer.send(Err(reason.status("not now"))).unwrap();
+        let (again, answer) = acquire(&mut other).await;
+        assert_eq!(again.request_id, request.request_id);
+        answer.send(Err(reason.status("not now"))).unwrap();
+        let (again, answer) = acquire(&mut home).await;
+        assert_eq!(again.request_id, request.request_id);
+        answer.send(Ok(acquired(TTL))).unwrap();
+        assert_eq!(soon(leasing).await.unwrap().unwrap().token(), 9);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_drains_still_answers_what_it_was_asked() {
+    let Pair { client, peer, mut home, mut other } = Pair::start(OnDisconnect::Release, LONG).await;
+    let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
+    let (_, answer) = acquire(&mut home).await;
+    peer.say(FromServer::Draining(v1::SessionDraining::default()));
+    // Waits for the next server, and so tells when it has the session.
+    let waiting = tokio::spawn(client.lock("y").acquire());
+    let (mut next, _) = other.resumed(LONG).await;
+    next.read_acquire().await;
+    // Further calls go there, too.
+    let listing = tokio::spawn(async move { client.list_locks("").page().await });
+    let Arrival::List(_, page) = other.arrival().await else { panic!("not a list") };
+    page.send(Ok(v1::ListResponse::default())).unwrap();
+    soon(listing).await.unwrap().unwrap();
+    answer.send(Ok(acquired(TTL))).unwrap();
+    assert_eq!(soon(leasing).await.unwrap().unwrap().token(), 9);
+    waiting.abort();
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use lockstead_api::v1::session_request::Message as ToServer;
 use lockstead_api::v1::session_response::Message as FromServer;
 use lockstead_api::v1::{self, ErrorReason};
 use lockstead_client::{Client, Error, HoldState, LossReason, NotAcquiredReason, OnDisconnect, now};
-use scripted::{Server, hold_id, soon};
+use scripted::{Pair, Server, hold_id, soon};
+use tokio::net::{TcpSocket, TcpStream};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -91,7 +92,14 @@ async fn a_silent_server_costs_the_hold_at_its_deadline() {
     assert!(matches!(guard.release().await, Err(Error::Lost(_))));
     // The server hears that this session is over, and of the next.
     while !matches!(peer.read().await, ToServer::Close(_)) {}
-    server.opened(LONG).await;
+    loop {
+        // Before that, the client has tried to reach it on another stream.
+        match server.session().await.read().await {
+            ToServer::Resume(_) => {}
+            ToServer::Open(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// As after SIGSTOP: nothing of the client has run when the guard is asked.
@@ -115,22 +123,90 @@ async fn a_guard_is_right_though_the_runtime_stood_still() {
 
 #[tokio::test]
 async fn a_kept_session_moves_to_another_server() {
-    let (mut first, mut second) = (Server::start().await, Server::start().await);
-    let builder = Client::builder().server(&first.address).server(&second.address).on_disconnect(OnDisconnect::Keep);
-    let (client, mut peer) = tokio::join!(builder.connect(), first.opened(LONG));
-    let client = client.unwrap();
+    let Pair { client, mut peer, home, mut other } = Pair::start(OnDisconnect::Keep, LONG).await;
     let (guard, _) = tokio::join!(client.lock("x").acquire(), peer.grant(1, 7));
     let guard = guard.unwrap();
     let waiting = tokio::spawn(client.lock("y").acquire());
     let request_id = peer.read_acquire().await.request_id;
 
-    first.kill();
-    let (mut peer, resume) = second.resumed(LONG).await;
+    home.kill();
+    let (mut peer, resume) = other.resumed(LONG).await;
     assert_eq!((resume.holds.len(), resume.holds[0].fencing_token), (1, 7));
     assert_eq!(resume.pending_request_ids, [request_id]);
     assert_eq!(peer.grant(2, 8).await.request_id, request_id);
     let other = soon(waiting).await.unwrap().unwrap();
     assert_eq!((guard.state(), other.token()), (HoldState::Held, 8));
+}
+
+#[tokio::test]
+async fn a_session_moves_away_from_a_server_that_drains() {
+    for on_disconnect in [OnDisconnect::Keep, OnDisconnect::Release] {
+        let Pair { client, mut peer, home: _home, mut other } = Pair::start(on_disconnect, LONG).await;
+        let (guard, _) = tokio::join!(client.lock("x").acquire(), peer.grant(1, 7));
+        let guard = guard.unwrap();
+        let id = client.session_id();
+        peer.say(FromServer::Draining(v1::SessionDraining::default()));
+        let mut next = other.session().await;
+        let message = next.read().await;
+        assert!(matches!(message, ToServer::Resume(_)), "{message:?}");
+        let waiting = tokio::spawn(client.lock("y").acquire());
+        drop(guard);
+        assert!(matches!(peer.read().await, ToServer::Release(_)), "the old stream is in use");
+        next.resumed(LONG);
+        assert_eq!(next.grant(2, 8).await.request_id, 2);
+        assert!(matches!(next.read().await, ToServer::Release(_)), "since the resume had listed it");
+        let guard = soon(waiting).await.unwrap().unwrap();
+        assert_eq!((guard.state(), client.session_id()), (HoldState::Held, id));
+        // The old server may not know yet that the session is gone: the stream is not broken, but not used either.
+        peer.say(FromServer::Ping(v1::Ping { sequence: 3 }));
+        assert!(tokio::time::timeout(Duration::from_millis(100), peer.try_read()).await.is_err());
+        peer.fail(ErrorReason::SessionSuperseded);
+        next.say(FromServer::Ping(v1::Ping { sequence: 4 }));
+        assert!(matches!(next.read().await, ToServer::Pong(v1::Pong { sequence: 4, .. })));
+        assert_eq!(guard.state(), HoldState::Held);
+    }
+}
+
+/// Neither of the streams breaks: the server, or the way to it, has just fallen silent.
+#[tokio::test]
+async fn a_kept_session_moves_away_from_a_server_that_is_cut_off() {
+    let valid_for = Duration::from_millis(1_500);
+    let Pair { client, mut peer, home: _home, mut other } = Pair::start(OnDisconnect::Keep, valid_for).await;
+    let (guard, _) = tokio::join!(client.lock("x").acquire(), peer.grant(1, 7));
+    let guard = guard.unwrap();
+    let deadline = guard.valid_until();
+    let (_peer, resume) = other.resumed(LONG).await;
+    assert!(now() < deadline);
+    assert_eq!((resume.attempt, resume.holds.len()), (1, 1));
+    let moved = async {
+        while guard.state() != HoldState::Held {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(moved).await;
+    assert!(guard.valid_until() > deadline);
+}
+
+/// Its queue of connections is full, so the kernel drops all further attempts.
+#[tokio::test]
+async fn an_address_that_swallows_everything_costs_little_time() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(connected) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        queue.push(connected.unwrap());
+    }
+    let mut server = Server::start().await;
+    let addresses = format!("http://{address},{}", server.address);
+    // Some of these clients try it first.
+    for _ in 0..6 {
+        let started = now();
+        let (client, _peer) = tokio::join!(Client::connect(&addresses), server.opened(LONG));
+        client.unwrap();
+        assert!(now().since(started) < Duration::from_secs(2));
+    }
 }
 
 #[tokio::test]

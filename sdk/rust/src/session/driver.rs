@@ -12,7 +12,7 @@ use lockstead_core::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
 
-use super::state::{Order, State};
+use super::state::{Order, State, Switch};
 use super::stream::{Event, SessionStream};
 use super::wire::FromServer;
 use super::{Command, Connection, Handle};
@@ -36,12 +36,11 @@ pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
         config,
         state,
         inbox: Some(inbox),
-        stream: SessionStream::Closed,
-        channel: None,
+        line: Line::closed(),
+        attempt: Line::closed(),
         publish,
         timer: Timer::new(),
         commands: Vec::with_capacity(BATCH),
-        messages: VecDeque::new(),
     };
     tokio::spawn(driver.run());
     opened.await.unwrap_or(Err(Error::Closed))?;
@@ -53,13 +52,21 @@ struct Driver {
     state: State,
     /// `None` once all handles are gone.
     inbox: Option<mpsc::UnboundedReceiver<Command>>,
-    stream: SessionStream,
-    /// Of the stream; unary calls share it.
-    channel: Option<Channel>,
+    /// The stream in use.
+    line: Line,
+    /// The attempt at another one.
+    attempt: Line,
     publish: watch::Sender<Option<Connection>>,
     timer: Timer,
     /// Taken from the inbox, not yet carried out.
     commands: Vec<Command>,
+}
+
+/// A stream, and what belongs to it.
+struct Line {
+    stream: SessionStream,
+    /// The server and the connection to it, which unary calls share.
+    channel: Option<(usize, Channel)>,
     /// Taken from the stream, not yet read.
     messages: VecDeque<FromServer>,
 }
@@ -68,7 +75,8 @@ struct Driver {
 enum Wake {
     Commands,
     Abandoned,
-    Stream(Event),
+    Line(Event),
+    Attempt(Event),
     Time,
 }
 
@@ -87,7 +95,7 @@ impl Driver {
     }
 
     async fn next(&mut self) -> Wake {
-        let Self { inbox, stream, timer, commands, messages, state, .. } = self;
+        let Self { inbox, line, attempt, timer, commands, state, .. } = self;
         let next_command = async {
             match inbox {
                 Some(inbox) => inbox.recv_many(commands, BATCH).await,
@@ -96,7 +104,8 @@ impl Driver {
         };
         tokio::select! {
             count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
-            event = stream.next(messages) => Wake::Stream(event),
+            event = line.stream.next(&mut line.messages) => Wake::Line(event),
+            event = attempt.stream.next(&mut attempt.messages) => Wake::Attempt(event),
             () = timer.until(state.next_wake()) => Wake::Time,
         }
     }
@@ -108,62 +117,98 @@ impl Driver {
                 self.inbox = None;
                 self.state.on_abandoned(now);
             }
-            Wake::Stream(Event::Connected(channel)) => {
-                self.state.on_connected(now);
-                self.stream = SessionStream::call(channel.clone(), self.state.take_messages());
-                self.channel = Some(channel);
-            }
-            Wake::Stream(Event::Messages) => self.read(now),
-            Wake::Stream(Event::Ended(failure)) => {
-                self.read(now);
-                self.state.on_failure(now, &failure);
-            }
+            Wake::Line(event) => self.on_line(now, event),
+            Wake::Attempt(event) => self.on_attempt(now, event),
             Wake::Time => {}
         }
     }
 
-    fn read(&mut self, now: Time) {
-        self.messages.drain(..).for_each(|message| self.state.on_message(now, message));
+    fn on_line(&mut self, now: Time, event: Event) {
+        self.read_line(now);
+        if let Event::Ended(failure) = event {
+            self.state.on_failure(now, &failure);
+        }
+    }
+
+    fn on_attempt(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Unreachable(server, failure) => self.state.on_unreachable(now, server, &failure),
+            Event::Connected(server, channel) => {
+                if let Some(first) = self.state.on_connected(now, server) {
+                    self.attempt.stream = SessionStream::call(channel.clone(), vec![first]);
+                    self.attempt.channel = Some((server, channel));
+                }
+            }
+            Event::Messages => _ = self.read_attempt(now),
+            Event::Ended(failure) => {
+                if self.read_attempt(now) {
+                    self.state.on_failure(now, &failure);
+                } else {
+                    self.state.on_attempt_failure(now, &failure);
+                }
+            }
+        }
+    }
+
+    fn read_line(&mut self, now: Time) {
+        self.line.messages.drain(..).for_each(|message| self.state.on_message(now, message));
+    }
+
+    /// True if the attempt's stream is the one in use now.
+    fn read_attempt(&mut self, now: Time) -> bool {
+        while let Some(message) = self.attempt.messages.pop_front() {
+            self.state.on_attempt_message(now, message);
+            if let Some(switch) = self.state.take_switch() {
+                self.switch(switch);
+                self.read_line(now);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn switch(&mut self, Switch { in_peace }: Switch) {
+        let attempt = std::mem::replace(&mut self.attempt, Line::closed());
+        let mut left = std::mem::replace(&mut self.line, attempt);
+        left.stream.retire();
+        let connection = self.line.connection(&self.state, in_peace);
+        self.publish.send_replace(connection);
     }
 
     /// Sends what is to be sent and does what is to be done.
     fn carry_out(&mut self) {
         if self.state.has_messages() {
-            self.stream.send(self.state.take_messages());
+            self.line.stream.send(self.state.take_messages());
         }
         while let Some(order) = self.state.next_order() {
             match order {
-                Order::Connect(index) => {
-                    if let Some(server) = self.config.servers.get(index) {
-                        self.stream = SessionStream::connect(server.endpoint.clone());
-                    }
+                Order::Connect(servers) => {
+                    let servers =
+                        servers.into_iter().filter_map(|server| Some((server, self.config.servers.get(server)?)));
+                    let endpoints = servers.map(|(index, server)| (index, server.endpoint.clone()));
+                    self.attempt = Line { stream: SessionStream::connect(endpoints), ..Line::closed() };
                 }
-                Order::HangUp => self.stream = SessionStream::Closed,
-                Order::Leave => self.stream.leave(),
-                Order::Finish => self.stream.close_outbox(),
+                Order::Abandon => self.attempt = Line::closed(),
+                Order::HangUp => self.line = Line::closed(),
+                Order::Leave => self.line.stream.leave(),
+                Order::Finish => self.line.stream.close_outbox(),
             }
         }
-        self.publish_connection();
+        if self.state.session_id().is_none() {
+            self.publish.send_if_modified(|published| published.take().is_some());
+        }
+    }
+}
+
+impl Line {
+    fn closed() -> Self {
+        Self { stream: SessionStream::Closed, channel: None, messages: VecDeque::new() }
     }
 
-    /// Tells unary calls where to go, if that has changed.
-    fn publish_connection(&mut self) {
-        let session_id = self.state.session_id();
-        self.publish.send_if_modified(|published| {
-            let known = published.as_ref().map(|connection| &connection.session_id);
-            let same = match (known, session_id) {
-                (Some(known), Some(id)) => Arc::ptr_eq(known, id),
-                (None, None) => true,
-                _ => false,
-            };
-            if !same {
-                *published = session_id.zip(self.channel.as_ref()).map(|(session_id, channel)| Connection {
-                    channel: channel.clone(),
-                    session_id: Arc::clone(session_id),
-                });
-            }
-            !same
-        });
+    /// What unary calls shall know of it.
+    fn connection(&self, state: &State, in_peace: bool) -> Option<Connection> {
+        let (session_id, (server, channel)) = state.session_id().zip(self.channel.as_ref())?;
+        Some(Connection { server: *server, channel: channel.clone(), session_id: Arc::clone(session_id), in_peace })
     }
 }
 

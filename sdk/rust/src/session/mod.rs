@@ -39,8 +39,12 @@ pub(crate) struct Handle {
 /// The connection over which the session runs now.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
+    /// The server's place in the configuration.
+    pub(crate) server: usize,
     pub(crate) channel: Channel,
     pub(crate) session_id: Arc<str>,
+    /// The connection before this one, if there was one, was left in peace: what was asked on it is still answered there.
+    pub(crate) in_peace: bool,
 }
 
 /// What the session's task is asked to do.

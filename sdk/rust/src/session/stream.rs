@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt};
 use lockstead_api::v1::lock_service_client::LockServiceClient;
 use lockstead_api::v1::{SessionRequest, SessionResponse};
 use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
@@ -19,15 +21,17 @@ use super::wire::{Failure, FromServer};
 
 /// How many messages are taken from a stream before something else gets its turn.
 const BATCH: usize = 1024;
+/// How long a server that is being connected to is ahead of the next one.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// How long a server may take to end a session that was left, before the stream is cut.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The session's stream.
+/// A stream of the session.
 pub(super) enum SessionStream {
     /// There is none.
     Closed,
     /// A connection is being made.
-    Connecting(BoxFuture<'static, Result<Channel, Failure>>),
+    Connecting(Race),
     /// The call is under way: what is sent goes out, but the server has not answered yet.
     Calling { outbox: Outbox, call: BoxFuture<'static, Result<Streaming<SessionResponse>, Failure>> },
     /// Both directions are open; without an outbox, ours is closed.
@@ -36,8 +40,10 @@ pub(super) enum SessionStream {
 
 /// What the stream has to say.
 pub(super) enum Event {
-    /// The connection is made. [`SessionStream::call`] comes next.
-    Connected(Channel),
+    /// A connection to a server, by its index, is made. [`SessionStream::call`] comes next.
+    Connected(usize, Channel),
+    /// One of the servers can't be reached; others may be.
+    Unreachable(usize, Failure),
     /// There are messages.
     Messages,
     /// It is over, or came to nothing.
@@ -54,16 +60,9 @@ struct Outgoing {
 }
 
 impl SessionStream {
-    /// Starts to connect.
-    pub(super) fn connect(endpoint: Endpoint) -> Self {
-        Self::Connecting(Box::pin(async move {
-            let failed = |error: tonic::transport::Error| {
-                let cause = std::error::Error::source(&error);
-                let text = cause.map_or_else(|| error.to_string(), |cause| innermost(cause).to_string());
-                Failure::Broken(text)
-            };
-            endpoint.connect().await.map_err(failed)
-        }))
+    /// Starts to connect to one of these servers.
+    pub(super) fn connect(servers: impl IntoIterator<Item = (usize, Endpoint)>) -> Self {
+        Self::Connecting(Race::new(servers.into_iter().collect()))
     }
 
     /// Starts the call on a connection; `first` is what it begins with.
@@ -106,13 +105,27 @@ impl SessionStream {
         }
     }
 
+    /// Leaves both directions open until the server ends its own. It may not have heard yet that the session has moved, and
+    /// could take a break for the session's end.
+    pub(super) fn retire(&mut self) {
+        if let Self::Open { outbox, mut inbound } = std::mem::replace(self, Self::Closed) {
+            tokio::spawn(tokio::time::timeout(LINGER, async move {
+                while let Ok(Some(_)) = inbound.message().await {}
+                drop(outbox);
+            }));
+        }
+    }
+
     /// Waits for what comes next; messages are put into `messages`. Nothing is lost if the future is dropped.
     pub(super) async fn next(&mut self, messages: &mut VecDeque<FromServer>) -> Event {
         match self {
             Self::Closed => std::future::pending().await,
-            Self::Connecting(connection) => match connection.await {
-                Ok(channel) => Event::Connected(channel),
-                Err(failure) => self.ended(failure),
+            Self::Connecting(race) => match race.next().await {
+                (server, Ok(channel)) => {
+                    *self = Self::Closed;
+                    Event::Connected(server, channel)
+                }
+                (server, Err(failure)) => Event::Unreachable(server, failure),
             },
             Self::Calling { outbox, call } => match call.await {
                 Ok(inbound) => {
@@ -132,6 +145,53 @@ impl SessionStream {
         *self = Self::Closed;
         Event::Ended(failure)
     }
+}
+
+/// Connections to several servers, of which the first one that is made is taken. Each is begun when the one before has
+/// failed, or is late: a server that swallows everything costs little time, and one that answers is not disturbed.
+pub(super) struct Race {
+    waiting: VecDeque<(usize, Endpoint)>,
+    running: FuturesUnordered<BoxFuture<'static, (usize, Result<Channel, Failure>)>>,
+    head_start: Pin<Box<Sleep>>,
+}
+
+impl Race {
+    fn new(waiting: VecDeque<(usize, Endpoint)>) -> Self {
+        Self { waiting, running: FuturesUnordered::new(), head_start: Box::pin(sleep(HEAD_START)) }
+    }
+
+    /// How it went with one of them; never ready once all have failed.
+    async fn next(&mut self) -> (usize, Result<Channel, Failure>) {
+        loop {
+            if self.running.is_empty() {
+                self.start_one();
+            }
+            tokio::select! {
+                Some((server, outcome)) = self.running.next() => {
+                    if outcome.is_err() {
+                        self.start_one();
+                    }
+                    return (server, outcome);
+                }
+                () = &mut self.head_start, if !self.waiting.is_empty() => self.start_one(),
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn start_one(&mut self) {
+        if let Some((server, endpoint)) = self.waiting.pop_front() {
+            self.running.push(async move { (server, connect(endpoint).await) }.boxed());
+            self.head_start = Box::pin(sleep(HEAD_START));
+        }
+    }
+}
+
+async fn connect(endpoint: Endpoint) -> Result<Channel, Failure> {
+    endpoint.connect().await.map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        Failure::Broken(cause.map_or_else(|| error.to_string(), |cause| innermost(cause).to_string()))
+    })
 }
 
 /// Takes all messages that are there. `Some` once the stream has ended; after the messages before its end.

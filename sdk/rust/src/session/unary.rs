@@ -1,4 +1,4 @@
-//! Calls outside the session's stream, on the same connection.
+//! Calls outside the session's stream, on the same connection as long as that serves.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,14 +6,18 @@ use std::time::Duration;
 use lockstead_api::v1::lock_service_client::LockServiceClient;
 use lockstead_clock::{sleep_until, sleep_until_some, time};
 use lockstead_core::Time;
+use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use super::Handle;
+use super::{Connection, Handle};
 use crate::error::{self, Error, Result, Unavailable};
 
-/// Between two attempts of a call.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between the first two attempts of a call; each further pause is twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long another server than the session's may be silent, on the level of the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +41,8 @@ pub(crate) struct Attempt {
 }
 
 impl Handle {
-    /// Calls the server with which the session is, and its successor if it goes away meanwhile: the call must be one
-    /// that can be repeated.
+    /// Calls the server with which the session is, and its successor if it goes away meanwhile. One that answers that it
+    /// can't serve now is not the only one: the others are asked in turn. So the call must be one that can be repeated.
     pub(crate) async fn call<T, F>(&self, patience: UnaryPatience, rpc: impl Fn(Attempt) -> F) -> Result<T>
     where
         F: Future<Output = std::result::Result<Response<T>, Status>>,
@@ -52,20 +56,24 @@ impl Handle {
             UnaryPatience::Forever => None,
         };
         let mut failure = self.unavailable("no connection");
-        let mut is_repeated = false;
+        let (mut home, mut turn) = (None, 0);
+        let (mut pause, mut is_repeated) = (FIRST_PAUSE, false);
         loop {
             let connection = tokio::select! {
                 connection = connections.wait_for(Option::is_some) => connection.map_err(|_| Error::Closed)?.clone(),
-                () = sleep_until(find_by) => return Err(failure),
+                () = sleep_until(answer_by.map_or(find_by, |answer_by| answer_by.min(find_by))) => return Err(failure),
             };
             let Some(connection) = connection else { continue };
-            let attempt = Attempt { service: LockServiceClient::new(connection.channel), sent: time(), is_repeated };
+            if home.replace(connection.server) != Some(connection.server) {
+                turn = 0;
+            }
+            let elsewhere = self.elsewhere(connection.server, turn);
+            let is_at_home = elsewhere.is_none();
+            let service = LockServiceClient::new(elsewhere.unwrap_or(connection.channel));
             let answer = tokio::select! {
-                answer = rpc(attempt) => answer,
-                // That server is gone, or the connection to it.
-                changed = connections.changed() => {
-                    changed.map_err(|_| Error::Closed)?;
-                    find_by = time().saturating_add(timeout);
+                answer = rpc(Attempt { service, sent: time(), is_repeated }) => answer,
+                gone = until_gone(&mut connections), if is_at_home => {
+                    gone.map_err(|_| Error::Closed)?;
                     Err(Status::unavailable("the connection broke"))
                 }
                 () = sleep_until_some(answer_by) => return Err(failure),
@@ -75,12 +83,22 @@ impl Handle {
                 Err(status) if !error::is_transient(&status) => return Err(Error::from_status(&status)),
                 Err(status) => failure = self.gone_wrong(&status),
             }
-            if time() >= find_by {
-                return Err(failure);
-            }
-            is_repeated = true;
-            tokio::time::sleep(PAUSE).await;
+            // There was a server. From now on, there has to be one again.
+            find_by = time().saturating_add(timeout);
+            (turn, is_repeated) = (turn + 1, true);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// A connection to another server than the session's, if it is another one's turn.
+    fn elsewhere(&self, home: usize, turn: usize) -> Option<Channel> {
+        let servers = &self.config.servers;
+        let server = (home + turn) % servers.len();
+        let endpoint = servers.get(server).filter(|_| server != home)?.endpoint.clone();
+        // The session's connection is watched by its pings. This one has to watch itself.
+        let endpoint = endpoint.connect_timeout(self.config.attempt_timeout());
+        Some(endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).connect_lazy())
     }
 
     fn gone_wrong(&self, status: &Status) -> Error {
@@ -97,5 +115,17 @@ impl Handle {
         let addresses = self.config.servers.iter().map(|server| server.address.as_str());
         let attempts = vec![(addresses.collect::<Vec<_>>().join(" or "), why.to_owned())];
         Error::Unavailable(Unavailable { after: self.config.connect_timeout, attempts })
+    }
+}
+
+/// Returns when the connection that was used last is gone, or of no use any more.
+async fn until_gone(
+    connections: &mut watch::Receiver<Option<Connection>>,
+) -> std::result::Result<(), watch::error::RecvError> {
+    loop {
+        connections.changed().await?;
+        if !connections.borrow_and_update().as_ref().is_some_and(|connection| connection.in_peace) {
+            return Ok(());
+        }
     }
 }

@@ -38,16 +38,27 @@ impl Validity {
         }
     }
 
-    /// The server has confirmed the session. What it promised before still stands, so the deadline never moves back.
+    /// The server has confirmed the session. What it promised before still stands, so the deadline does not move back.
     /// False if it is too late: validity does not come back.
     pub(crate) fn confirm(&self, now: Time, deadline: Time, at_risk_from: Time) -> bool {
+        self.move_deadline(now, at_risk_from, |current| current.max(deadline.as_micros() & !OVER))
+    }
+
+    /// Another server has taken the session, and does not answer for what the one before it promised: the deadline moves
+    /// to wherever this one says. False as for [`Validity::confirm`].
+    pub(crate) fn replace(&self, now: Time, deadline: Time, at_risk_from: Time) -> bool {
+        self.move_deadline(now, at_risk_from, |_| deadline.as_micros() & !OVER)
+    }
+
+    fn move_deadline(&self, now: Time, at_risk_from: Time, next: impl Fn(u64) -> u64) -> bool {
         let mut current = self.deadline.load(Ordering::Acquire);
         loop {
             if self.is_past(now, current) {
                 return false;
             }
-            let next = current.max(deadline.as_micros() & !OVER);
-            match self.deadline.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Acquire) {
+            let exchanged =
+                self.deadline.compare_exchange_weak(current, next(current), Ordering::AcqRel, Ordering::Acquire);
+            match exchanged {
                 Ok(_) => break,
                 Err(changed) => current = changed,
             }
@@ -93,6 +104,11 @@ impl Validity {
             None if now.as_micros() >= self.at_risk_from.load(Ordering::Acquire) => HoldState::AtRisk,
             None => HoldState::Held,
         }
+    }
+
+    /// Whether it has ended, and somebody saw it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.deadline.load(Ordering::Acquire) & OVER != 0
     }
 
     /// When it ends, or ended.
@@ -159,6 +175,15 @@ mod tests {
         let validity = Validity::new(at(10), at(6));
         assert!(validity.confirm(at(3), at(8), at(7)));
         assert_eq!(validity.deadline(), at(10));
+    }
+
+    #[test]
+    fn another_servers_promise_replaces_it() {
+        let validity = Validity::new(at(10), at(6));
+        assert!(validity.replace(at(3), at(8), at(7)));
+        assert_eq!((validity.deadline(), validity.state(at(6))), (at(8), HoldState::Held));
+        assert!(!validity.replace(at(8), at(20), at(15)), "too late");
+        assert!(validity.is_over());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Broken(String),
     /// This server does not want anybody now; another one may.
     MoveOn(String),
+    /// A later attach of the session took the stream's place.
+    Superseded(String),
     /// The server says that the session is over.
     SessionOver(LossReason, String),
     /// The server does not want this client, and will not the next time either.
@@ -33,9 +35,8 @@ impl Failure {
         let text = error::describe(status);
         match ErrorReason::of(status) {
             ErrorReason::SessionNotFound => Self::SessionOver(LossReason::ServerLost, text),
-            ErrorReason::SessionSuperseded | ErrorReason::SessionExpired => {
-                Self::SessionOver(LossReason::Expired, text)
-            }
+            ErrorReason::SessionExpired => Self::SessionOver(LossReason::Expired, text),
+            ErrorReason::SessionSuperseded => Self::Superseded(text),
             ErrorReason::Draining | ErrorReason::BackendUnavailable => Self::MoveOn(text),
             ErrorReason::Internal => Self::Broken(text),
             _ if error::is_transient(status) => Self::Broken(text),
@@ -43,9 +44,18 @@ impl Failure {
         }
     }
 
+    /// The server said what can't be understood.
+    pub(super) fn misunderstood(why: &str) -> Self {
+        Self::Broken(format!("the server said what was not expected: {why}"))
+    }
+
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Broken(text) | Self::MoveOn(text) | Self::SessionOver(_, text) | Self::Refused(_, text) => text,
+            Self::Broken(text)
+            | Self::MoveOn(text)
+            | Self::Superseded(text)
+            | Self::SessionOver(_, text)
+            | Self::Refused(_, text) => text,
         }
     }
 }

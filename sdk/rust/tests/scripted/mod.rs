@@ -38,6 +38,16 @@ pub(crate) struct Server {
     runtime: Option<Runtime>,
 }
 
+/// Two servers, and a client that has a session with one of them.
+pub(crate) struct Pair {
+    pub(crate) client: Client,
+    /// The session's stream.
+    pub(crate) peer: Peer,
+    /// The server that has the session.
+    pub(crate) home: Server,
+    pub(crate) other: Server,
+}
+
 /// The server's end of a session's stream.
 pub(crate) struct Peer {
     inbound: Streaming<v1::SessionRequest>,
@@ -96,14 +106,30 @@ impl Server {
         let message = peer.read().await;
         let ToServer::Resume(resume) = message else { panic!("{message:?}") };
         assert_eq!((&*resume.session_id, &*resume.resume_secret), ("the-session", "the-secret"));
-        let valid_for = Some(proto(valid_for));
-        peer.say(FromServer::Resumed(v1::SessionResumed { valid_for, lost: Vec::new() }));
+        peer.resumed(valid_for);
         (peer, resume)
     }
 
     /// Cuts all connections and listens no more.
     pub(crate) fn kill(self) {
         drop(self);
+    }
+}
+
+impl Pair {
+    /// Which of the two servers it begins with is up to the client.
+    pub(crate) async fn start(on_disconnect: OnDisconnect, valid_for: Duration) -> Self {
+        let (mut one, mut two) = (Server::start().await, Server::start().await);
+        let builder = Client::builder().server(&one.address).server(&two.address).on_disconnect(on_disconnect);
+        let opened = async {
+            tokio::select! {
+                peer = one.opened(valid_for) => (peer, true),
+                peer = two.opened(valid_for) => (peer, false),
+            }
+        };
+        let (client, (peer, is_one)) = tokio::join!(builder.connect(), opened);
+        let (home, other) = if is_one { (one, two) } else { (two, one) };
+        Self { client: client.unwrap(), peer, home, other }
     }
 }
 
@@ -147,6 +173,12 @@ impl Peer {
         let message = self.read().await;
         let ToServer::Ping(ping) = message else { panic!("{message:?}") };
         ping.sequence
+    }
+
+    /// Answers a resume.
+    pub(crate) fn resumed(&self, valid_for: Duration) {
+        let valid_for = Some(proto(valid_for));
+        self.say(FromServer::Resumed(v1::SessionResumed { valid_for, lost: Vec::new() }));
     }
 
     /// Reads an acquire and grants it.

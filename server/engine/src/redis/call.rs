@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::record::{self, Record, number, text};
-use super::table::{Index, Repeat, State, Table};
+use super::table::{Index, Made, Repeat, State, Table};
 use crate::{EngineError, Result};
 use lockstead_core::{Now, Time};
 
@@ -50,7 +50,6 @@ pub(super) enum Then {
         reply: Reply<Acquired>,
     },
     ReleaseOwn {
-        hold: HoldId,
         reply: Reply<Released>,
     },
     ReleaseAny {
@@ -66,8 +65,8 @@ pub(super) enum Then {
         kind: Kind,
         reply: Reply<Cancelled>,
     },
-    /// Takes back what nobody wants any more.
-    GiveBack,
+    /// Nobody waits for it, but it has to be done.
+    Owed,
     End {
         session: SessionId,
         reply: Reply<()>,
@@ -98,6 +97,7 @@ pub(super) fn read_reason(code: &str) -> Option<EndReason> {
         "R" => Some(EndReason::Released),
         "E" => Some(EndReason::Expired),
         "D" => Some(EndReason::Disconnected),
+        "B" => Some(EndReason::BackendLost),
         _ => None,
     }
 }
@@ -125,7 +125,7 @@ impl Call {
                 let merged = at.table.merge_waiters(hold, &mut events);
                 at.shared.tell(at.table, events);
                 _ = reply.send(answer);
-                return merged.into_iter().map(|waiter| follow(give_back(waiter), Then::GiveBack)).collect();
+                return merged.into_iter().map(|waiter| follow(give_back(waiter), Then::Owed)).collect();
             }
             Then::End { session, reply } => match letter(value) {
                 Some(("D", [more])) if number(more) == Some(1) => {
@@ -133,19 +133,15 @@ impl Call {
                 }
                 _ => _ = reply.send(Ok(())),
             },
-            Then::Move { session, attempt, reply } => match at.adopt(session, attempt, value) {
+            Then::Move { session, attempt, reply } => match at.adopt(session, value) {
                 Some(next) if !next.is_empty() => {
                     return vec![follow(move_session(session, attempt, next), Then::Move { session, attempt, reply })];
                 }
                 moved => _ = reply.send(Ok(moved.is_some())),
             },
             Then::Position { hold, reply } => _ = reply.send(Ok(at.position(hold, value))),
-            Then::ReleaseOwn { hold, reply } => {
-                _ = reply.send(match letter(value) {
-                    Some(("N", _)) if !again => Err(Refusal::NotHolder { ended: at.table.ended.get(hold) }.into()),
-                    _ => Ok(Released { entries: 0 }),
-                });
-            }
+            // If Redis does not know it, joining has given it back already: the table had it until this release.
+            Then::ReleaseOwn { reply } => _ = reply.send(Ok(Released { entries: 0 })),
             Then::ReleaseAny { hold, reply } => _ = reply.send(at.release_any(hold, value, again)),
             Then::Renew { hold, reply } => _ = reply.send(at.renew(hold, value)),
             Then::Cancel { hold, kind, reply } => _ = reply.send(Ok(at.cancel(hold, kind, value, again))),
@@ -156,35 +152,57 @@ impl Call {
                 let views = record::array(value).and_then(|views| views.iter().map(record::read_view).collect());
                 _ = reply.send(views.ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)));
             }
-            Then::GiveBack | Then::Nothing => {}
+            Then::Owed | Then::Nothing => {}
         }
         Vec::new()
     }
 
+    /// It is sent again, since nobody knows what became of it.
+    pub(super) fn repeat(mut self) -> Self {
+        self.again = true;
+        if let (Then::Acquire { .. }, Some(letter)) = (&self.then, self.args.first_mut()) {
+            *letter = b"a".to_vec();
+        }
+        self
+    }
+
     /// Redis was away for too long. What the operation may have done in spite of it is undone, or what it may have missed is
-    /// done, when the partition is joined again: the table no longer has what it is about.
-    pub(super) fn fail(self, shared: &Shared, why: &'static str) {
+    /// done, when the partition is joined again: either because the table no longer has what it is about, or because it
+    /// is owed.
+    pub(super) fn fail(self, shared: &Shared, partition: Index, why: &'static str) {
         let error = EngineError::Unavailable(why);
+        let mut table = shared.table();
         match self.then {
             Then::Acquire { hold, reply, .. } => {
-                let removed = shared.table().remove(hold, None);
+                if self.again {
+                    table.owe(partition, give_back(hold));
+                }
+                let removed = table.remove(hold, None);
                 if let Some(State::Asked(repeats)) = removed.map(|hold| hold.state) {
                     answer_repeats(repeats, &Err(error.clone()));
                 }
                 _ = reply.send(Err(error));
             }
             Then::Cancel { hold, reply, .. } => {
-                shared.table().remove(hold, None);
+                table.remove(hold, None);
+                table.owe(partition, give_back(hold));
                 _ = reply.send(Err(error));
             }
+            Then::ReleaseOwn { reply, .. } | Then::ReleaseAny { reply, .. } => {
+                table.owe(partition, self.args);
+                _ = reply.send(Err(error));
+            }
+            Then::End { reply, .. } => {
+                table.owe(partition, self.args);
+                _ = reply.send(Err(error));
+            }
+            Then::Owed => table.owe(partition, self.args),
             Then::Position { reply, .. } => _ = reply.send(Err(error)),
-            Then::ReleaseOwn { reply, .. } | Then::ReleaseAny { reply, .. } => _ = reply.send(Err(error)),
             Then::Renew { reply, .. } => _ = reply.send(Err(error)),
-            Then::End { reply, .. } => _ = reply.send(Err(error)),
             Then::Move { reply, .. } => _ = reply.send(Err(error)),
             Then::Get { reply } => _ = reply.send(Err(error)),
             Then::List { reply } => _ = reply.send(Err(error)),
-            Then::GiveBack | Then::Nothing => {}
+            Then::Nothing => {}
         }
     }
 }
@@ -216,7 +234,7 @@ impl At<'_> {
             Some(("W", [_, renewed])) => Record::read(renewed).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))?,
             other => return Err(refusal(other, self.table, hold)),
         };
-        self.table.take_lease(self.partition, hold, renewed, (self.sent.time, self.sent.wall));
+        self.table.take_lease(self.partition, hold, renewed, self.sent);
         let grant = self.table.get(hold).and_then(|known| known.describe(hold));
         grant.ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))
     }
@@ -237,13 +255,16 @@ impl At<'_> {
 
     /// Takes note of what another server had of a session. Returns where to go on, empty at the end; `None` if a later attempt
     /// has the session.
-    fn adopt(&mut self, session: SessionId, attempt: u32, value: &Value) -> Option<Vec<u8>> {
+    fn adopt(&mut self, session: SessionId, value: &Value) -> Option<Vec<u8>> {
         let Some(("V", [next, holds])) = letter(value) else { return None };
-        self.table.attend(session, attempt, [self.partition]);
         for (hold, record) in read_holds(holds) {
             self.table.adopt(self.partition, hold, session, record);
         }
-        Some(record::bytes(next).unwrap_or_default().to_vec())
+        let next = record::bytes(next).unwrap_or_default().to_vec();
+        if next.is_empty() {
+            self.table.has_arrived(session, self.partition);
+        }
+        Some(next)
     }
 }
 
@@ -267,10 +288,15 @@ impl Acquire<'_> {
             _ => Vec::new(),
         };
         let answer = match letter(value) {
-            Some(("G", [token, since])) => read_token(token)
-                .and_then(|token| table.grant(hold, token, record::micros(since)?, (sent.time, sent.wall)))
+            Some(("G", [token, since])) => read_made(token, since, None)
+                .and_then(|made| table.grant(hold, made, sent))
                 .map(Acquired::Granted)
                 .ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)),
+            Some(("O", [earlier, token, since, left])) if record::read_hold_id(earlier) == Some(hold) => {
+                let left = number(left).map(Duration::from_millis);
+                let grant = read_made(token, since, left).and_then(|made| table.grant(hold, made, sent));
+                grant.map(Acquired::Granted).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))
+            }
             Some(("Q", [position, ticket])) => {
                 known.state = State::Waiting { ticket: number(ticket).unwrap_or_default() };
                 let position = number(position).and_then(|position| usize::try_from(position).ok()).unwrap_or(1);
@@ -327,7 +353,12 @@ fn earlier_grant(
     Some((record::read_hold_id(earlier)?, read_token(token)?, record::micros(since)?, now.saturating_add(left)))
 }
 
-pub(super) fn read_token(value: &Value) -> Option<Token> {
+/// Reads what a grant is made of.
+pub(super) fn read_made(token: &Value, since: &Value, left: Option<Duration>) -> Option<Made> {
+    Some(Made { token: read_token(token)?, since: record::micros(since)?, left })
+}
+
+fn read_token(value: &Value) -> Option<Token> {
     number(value).map(Token::from_number)
 }
 

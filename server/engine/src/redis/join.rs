@@ -7,9 +7,9 @@ use std::time::Duration;
 use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime};
 use redis::Value;
 
-use super::call::{give_back, read_holds, read_token};
+use super::call::{give_back, read_holds, read_made, read_reason};
 use super::partition::{Answer, BATCH_MAX, Break, Partition};
-use super::record::{self, Record, bytes, figure_of, number, text};
+use super::record::{self, bytes, figure_of, number, text};
 use super::table::{Hold, State, Table};
 use super::wire::{Link, WireError};
 use super::{figure, lock};
@@ -19,7 +19,7 @@ use crate::SharedKey;
 #[derive(Default)]
 struct Shown {
     sessions: HashMap<Vec<u8>, u32>,
-    holds: HashMap<HoldId, Record>,
+    holds: HashMap<HoldId, (Option<Token>, WallTime)>,
 }
 
 /// What is to be done to make both sides agree, and what the answer is about.
@@ -56,6 +56,7 @@ impl Partition {
             }
         }
         self.commit(link).await?;
+        self.pay_what_is_owed();
         // Only now is anything that was granted meanwhile good.
         for (hold, token, since) in granted {
             let event = [Value::BulkString(b"g".to_vec()), Value::BulkString(record::hold_bytes(hold))];
@@ -101,17 +102,29 @@ impl Partition {
             let page = answer.results.first().and_then(record::array).unwrap_or_default();
             let Some((after, sessions)) = page.split_first() else { return Ok(shown) };
             for session in sessions.chunks_exact(3) {
-                if let Some(id) = bytes(&session[0]) {
-                    let attempt = number(&session[1]).and_then(|attempt| u32::try_from(attempt).ok());
-                    // One that is ending has no attempt; it is of no further use.
-                    shown.sessions.insert(id.to_vec(), attempt.unwrap_or(u32::MAX));
-                }
-                shown.holds.extend(read_holds(&session[2]));
+                self.note_shown(&mut shown, session);
             }
             next = bytes(after).unwrap_or_default().to_vec();
             if next.is_empty() {
                 return Ok(shown);
             }
+        }
+    }
+
+    /// Takes note of a session that Redis shows, with its holds. If it was about to come here, it has.
+    fn note_shown(&self, shown: &mut Shown, session: &[Value]) {
+        let [id, attempt, holds] = session else { return };
+        let (Some(id), holds) = (bytes(id), read_holds(holds)) else { return };
+        let attempt = number(attempt).and_then(|attempt| u32::try_from(attempt).ok());
+        // One that is ending has no attempt; it is of no further use.
+        shown.sessions.insert(id.to_vec(), attempt.unwrap_or(u32::MAX));
+        shown.holds.extend(holds.iter().map(|(hold, record)| (*hold, (record.token, record.since))));
+        let mut table = self.shared.table();
+        if let Some(session) = record::read_session_id(id).filter(|session| table.expects(*session, self.index)) {
+            for (hold, record) in holds {
+                table.adopt(self.index, hold, session, record);
+            }
+            table.has_arrived(session, self.index);
         }
     }
 
@@ -123,15 +136,14 @@ impl Partition {
         let pseudo = self.shared.pseudo_session();
         self.compare_sessions(&table, &ours, shown, &mut steps);
         for hold in shown.holds.keys() {
-            let known = table.get(*hold).filter(|known| !matches!(known.state, State::Asked(_)));
-            if known.is_none() {
+            if table.get(*hold).is_none() {
                 steps.push(Step { args: give_back(*hold), about: About::Surplus });
             }
         }
         let mut granted = Vec::new();
         for id in ours {
             let Some(hold) = table.get(id) else { continue };
-            match (&hold.state, shown.holds.get(&id).map(|record| (record.token, record.since))) {
+            match (&hold.state, shown.holds.get(&id).copied()) {
                 (State::Asked(_), _) | (State::Waiting { .. }, Some((None, _))) => {}
                 (State::Waiting { .. }, Some((Some(token), since))) => granted.push((id, token, since)),
                 (State::Held { token, .. }, Some((Some(shown), _))) if *token == shown => {}
@@ -176,14 +188,18 @@ impl Partition {
             }
             (About::Hold(hold), Some("G")) => {
                 if let [_, token, since] = parts
-                    && let (Some(token), Some(since)) = (read_token(token), record::micros(since))
+                    && let Some(made) = read_made(token, since, None)
                 {
-                    granted.push((*hold, token, since));
+                    granted.push((*hold, made.token, made.since));
                 }
             }
             (About::Hold(hold), Some("N")) => {
-                if let Some(ended) = table.remove(*hold, Some(EndReason::BackendLost)) {
-                    let (to, reason) = (ended.session(), EndReason::BackendLost);
+                let known = parts.get(1).and_then(text).and_then(read_reason);
+                let reason = known.unwrap_or(EndReason::BackendLost);
+                let Some(ended) = table.remove(*hold, Some(reason)) else { return };
+                let to = ended.session();
+                // A lease that is over ended as leases do, unheard of while this server was away.
+                if to.is_some() || reason == EndReason::Expired {
                     events.push(Event::Ended { to, hold: *hold, resource: ended.resource, reason });
                 }
             }

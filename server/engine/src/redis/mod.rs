@@ -383,19 +383,20 @@ impl Engine for RedisEngine {
     }
 
     fn resume_session(&self, resume: ResumeSession) -> Answer<Vec<HoldId>> {
-        if self.shared.table().knows_session(resume.session) {
-            self.shared.table().attend(resume.session, resume.attempt, []);
-            return at_hand(Ok(self.shared.reconcile(&resume, false)));
-        }
         let shared = self.shared.clone();
         let (session, attempt) = (resume.session, resume.attempt);
+        let arriving = shared.table().expect(session, attempt, shared.settings.partitions);
+        if arriving.is_empty() {
+            return at_hand(Ok(shared.reconcile(&resume, false)));
+        }
         let ask = |partition| {
             let args = move_session(session, attempt, Vec::new());
             shared.ask(partition, args, |reply| Then::Move { session, attempt, reply })
         };
-        let answers: Vec<Answer<bool>> = (0..shared.settings.partitions).map(ask).collect();
+        let answers: Vec<Answer<bool>> = arriving.into_iter().map(ask).collect();
         Answer::Right(
             async move {
+                // If this fails half way, what has come stays, and the next attempt, here or elsewhere, finds it.
                 let moved: Vec<bool> = join_all(answers).await.into_iter().collect::<Result<_>>()?;
                 if moved.contains(&false) {
                     // A later attempt has it, or will in a moment.
@@ -475,7 +476,7 @@ impl RedisEngine {
             return refused(Refusal::HoldNotFound);
         };
         let args = vec![b"R".to_vec(), hold_bytes(hold), Vec::new()];
-        self.shared.ask(known.partition, args, |reply| Then::ReleaseOwn { hold, reply })
+        self.shared.ask(known.partition, args, |reply| Then::ReleaseOwn { reply })
     }
 }
 
@@ -506,7 +507,7 @@ impl Shared {
         given_up.sort_by_key(|hold| table.get(*hold).is_some_and(table::Hold::is_held));
         for hold in given_up {
             if let Some(known) = table.remove(hold, Some(lockstead_core::EndReason::Released)) {
-                self.send(known.partition, give_back(hold), Then::GiveBack);
+                self.send(known.partition, give_back(hold), Then::Owed);
             }
         }
         let gone = |hold: &HoldId| !table.holds_for(session, *hold);

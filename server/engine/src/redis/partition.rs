@@ -10,7 +10,7 @@ use lockstead_core::{EndReason, Event, Now, Time};
 use redis::Value;
 use tokio::sync::mpsc;
 
-use super::call::{AWAY, At, Call, Then, read_reason, read_token};
+use super::call::{AWAY, At, Call, Then, read_made, read_reason};
 use super::record::{self, number, text};
 use super::table::{Index, State, Table};
 use super::wire::{Link, WireError};
@@ -142,11 +142,7 @@ impl Partition {
     }
 
     pub(super) fn set_status(&self, status: Status) {
-        let mut statuses = lock(&self.shared.statuses);
-        let Some(known) = statuses.get_mut(usize::from(self.index)) else { return };
-        if *known != status {
-            // The server tells of the engine as a whole.
-            tracing::debug!(partition = self.index, ?status);
+        if let Some(known) = lock(&self.shared.statuses).get_mut(usize::from(self.index)) {
             *known = status;
         }
     }
@@ -186,7 +182,7 @@ impl Partition {
         }
         while self.queue.front().is_some_and(|call| call.until <= now) {
             if let Some(call) = self.queue.pop_front() {
-                call.fail(&self.shared, AWAY);
+                call.fail(&self.shared, self.index, AWAY);
             }
         }
     }
@@ -303,13 +299,13 @@ impl Partition {
             Err(Break::Wire(WireError::Script(why))) => {
                 tracing::error!(%why, "a script failed, which is a defect");
                 for call in calls {
-                    call.fail(&self.shared, AWAY);
+                    call.fail(&self.shared, self.index, AWAY);
                 }
                 Err(WireError::Script(why).into())
             }
             Err(broken) => {
                 for call in calls.into_iter().rev() {
-                    self.queue.push_front(Call { again: true, ..call });
+                    self.queue.push_front(call.repeat());
                 }
                 Err(broken)
             }
@@ -357,6 +353,13 @@ impl Partition {
         }
     }
 
+    /// What could not be done while Redis was away.
+    pub(super) fn pay_what_is_owed(&mut self) {
+        let until = time().saturating_add(self.shared.settings.server_lease);
+        let owed = self.shared.table().take_owed(self.index);
+        self.queue.extend(owed.into_iter().map(|args| Call { args, then: Then::Owed, until, again: true }));
+    }
+
     /// Queues in which this server waits may have been passed over.
     fn ask_to_serve_queues(&mut self) {
         if self.serve_queues_at.is_none_or(|at| at > time()) {
@@ -397,7 +400,7 @@ impl Partition {
         let until = time().saturating_add(shared.settings.server_lease);
         for waiter in merged {
             let args = super::call::give_back(waiter);
-            self.queue.push_back(Call { args, then: Then::GiveBack, until, again: false });
+            self.queue.push_back(Call { args, then: Then::Owed, until, again: false });
         }
     }
 }
@@ -414,7 +417,7 @@ fn match_event(
         ("g", [hold, token, since]) => {
             let hold = record::read_hold_id(hold)?;
             let session = table.get(hold).filter(|known| matches!(known.state, State::Waiting { .. }))?.party.clone();
-            let grant = table.grant(hold, read_token(token)?, record::micros(since)?, (at.time, at.wall))?;
+            let grant = table.grant(hold, read_made(token, since, None)?, at)?;
             let to = match session {
                 lockstead_core::Party::Session { session, request, .. } => Some((session, request)),
                 lockstead_core::Party::Lease { .. } => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockstead_core::limits::{ENTRIES_PER_HOLD_MAX, HOLDS_MAX, HOLDS_PER_SESSION_MAX};
 use lockstead_core::{
-    Acquire, Acquired, Census, Claim, EndReason, Event, Grant, HoldId, Lease, Metadata, Owner, OwnerKey, Party,
+    Acquire, Acquired, Census, Claim, EndReason, Event, Grant, HoldId, Lease, Metadata, Now, Owner, OwnerKey, Party,
     Refusal, RequestId, ResourceKey, SessionId, Time, Token, WallTime,
 };
 use tokio::sync::oneshot;
@@ -30,6 +30,8 @@ pub(super) struct Table {
     resources: HashMap<ResourceKey, usize>,
     by_partition: HashMap<Index, HashSet<HoldId>>,
     pub(super) ended: EndedHolds,
+    /// Operations that Redis owes nobody an answer to any more, but that must be carried out once it is back.
+    owed: HashMap<Index, Vec<Vec<Vec<u8>>>>,
 }
 
 /// A hold or waiter of this server.
@@ -80,6 +82,8 @@ struct Session {
     attempt: u32,
     /// Where Redis knows it.
     partitions: BTreeSet<Index>,
+    /// Where another server had it, and it is not known yet to have moved.
+    arriving: BTreeSet<Index>,
     /// Each acquire's hold, by the session's number for it.
     requests: HashMap<u64, HoldId>,
 }
@@ -89,6 +93,15 @@ struct Actor {
     session: SessionId,
     resource: ResourceKey,
     owner_key: OwnerKey,
+}
+
+/// A grant as Redis has made it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    pub(super) token: Token,
+    pub(super) since: WallTime,
+    /// What remains of a lease, if that is less than its ttl.
+    pub(super) left: Option<Duration>,
 }
 
 /// What the table has to say to an acquire.
@@ -317,10 +330,10 @@ impl Table {
     }
 
     /// Notes a lease that this server answers for from now on.
-    pub(super) fn take_lease(&mut self, partition: Index, id: HoldId, record: Record, now: (Time, WallTime)) {
+    pub(super) fn take_lease(&mut self, partition: Index, id: HoldId, record: Record, at: Now) {
         let Some(token) = record.token else { return };
         let ttl = Duration::from_millis(record.ttl_ms);
-        let lease = LeaseEnd { at: now.0.saturating_add(ttl), wall: now.1.saturating_add(ttl), ttl };
+        let lease = LeaseEnd { at: at.time.saturating_add(ttl), wall: at.wall.saturating_add(ttl), ttl };
         if let Some(hold) = self.holds.get_mut(&id) {
             hold.party = Party::Lease { ttl, request: record.request };
             hold.state = State::Held { token, entries: Vec::new(), lease: Some(lease) };
@@ -334,13 +347,15 @@ impl Table {
     }
 
     /// Makes one that was asked for or waits a holder.
-    pub(super) fn grant(&mut self, id: HoldId, token: Token, since: WallTime, now: (Time, WallTime)) -> Option<Grant> {
+    pub(super) fn grant(&mut self, id: HoldId, made: Made, at: Now) -> Option<Grant> {
+        let Made { token, since, left } = made;
         let hold = self.holds.get_mut(&id).filter(|hold| !hold.is_held())?;
         let (entries, lease) = match &hold.party {
             Party::Session { request, .. } => (vec![*request], None),
             Party::Lease { ttl, .. } => {
-                let (at, wall) = (now.0.saturating_add(*ttl), now.1.saturating_add(*ttl));
-                (Vec::new(), Some(LeaseEnd { at, wall, ttl: *ttl }))
+                let left = left.unwrap_or(*ttl);
+                let (time, wall) = (at.time.saturating_add(left), at.wall.saturating_add(left));
+                (Vec::new(), Some(LeaseEnd { at: time, wall, ttl: *ttl }))
             }
         };
         hold.since = since;
@@ -450,11 +465,39 @@ impl Table {
         self.sessions.get(&session).map_or_else(Vec::new, |session| session.partitions.iter().copied().collect())
     }
 
-    /// Notes by which of its client's attempts a session is here, and that Redis knows it in these partitions.
-    pub(super) fn attend(&mut self, session: SessionId, attempt: u32, partitions: impl IntoIterator<Item = Index>) {
+    /// Notes that a session of another server is to come here. Returns the partitions that have yet to say so; none if it
+    /// is here already.
+    pub(super) fn expect(&mut self, session: SessionId, attempt: u32, partitions: Index) -> Vec<Index> {
+        let is_new = !self.sessions.contains_key(&session);
         let session = self.sessions.entry(session).or_default();
         session.attempt = attempt;
-        session.partitions.extend(partitions);
+        if is_new {
+            session.arriving.extend(0..partitions);
+            session.partitions.extend(0..partitions);
+        }
+        session.arriving.iter().copied().collect()
+    }
+
+    /// Whether a session has yet to come here in this partition.
+    pub(super) fn expects(&self, session: SessionId, partition: Index) -> bool {
+        self.sessions.get(&session).is_some_and(|session| session.arriving.contains(&partition))
+    }
+
+    /// Notes that all a session has in this partition is here.
+    pub(super) fn has_arrived(&mut self, session: SessionId, partition: Index) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.arriving.remove(&partition);
+        }
+    }
+
+    /// Notes an operation that is to be carried out once Redis is back.
+    pub(super) fn owe(&mut self, partition: Index, operation: Vec<Vec<u8>>) {
+        self.owed.entry(partition).or_default().push(operation);
+    }
+
+    /// The operations that are to be carried out now.
+    pub(super) fn take_owed(&mut self, partition: Index) -> Vec<Vec<Vec<u8>>> {
+        self.owed.remove(&partition).unwrap_or_default()
     }
 
     /// The holds and waiters of a session, each once.

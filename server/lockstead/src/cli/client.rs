@@ -12,7 +12,7 @@ use super::say::say;
 /// Which server to ask.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// Address of the server; several, separated by commas, are tried in turn
+    /// Address of the server; of several, separated by commas, any one is used as long as it serves
     #[arg(long, value_name = "URL", env = "LOCKSTEAD_SERVER", default_value = "http://127.0.0.1:7420", global = true)]
     pub(super) server: String,
 
@@ -117,7 +117,11 @@ pub(super) fn fail(error: &Error) -> ExitCode {
         Error::Unavailable(_) => Exit::Unavailable,
         Error::Lost(_) => Exit::Lost,
         Error::InvalidConfig(_) => Exit::Usage,
-        Error::Refused { reason, .. } if reason.code() == tonic::Code::InvalidArgument => Exit::Usage,
+        Error::Refused { reason, .. } => match reason.code() {
+            tonic::Code::InvalidArgument => Exit::Usage,
+            tonic::Code::Unavailable => Exit::Unavailable,
+            _ => Exit::Refused,
+        },
         _ => Exit::Refused,
     };
     exit.into()

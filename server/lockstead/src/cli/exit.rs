@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// The command line or the configuration is wrong.
     Usage = 64,
-    /// The server can't be reached, or the port can't be had.
+    /// The server can't be reached or can't serve now, or the port can't be had.
     Unavailable = 69,
     /// Nobody reads what was to be said, so it was undone.
     Output = 74,

@@ -1,44 +1,52 @@
 //! The operations under way and the holds they won.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockstead_api::{convert, v1};
-use lockstead_core::{HoldId, Time, Wait};
+use lockstead_api::v1::{self, ErrorReason};
+use lockstead_core::{HoldId, Time};
 
+use super::acquires::{Acquires, Granted};
+use super::route::Pauses;
 use crate::error::{Error, Result};
 use crate::guard::Guard;
 use crate::loss::{Loss, LossReason};
 use crate::session::validity::Validity;
 use crate::session::wire::{self, ToServer};
-use crate::session::{Acquire, Hold, Patience, Release};
+use crate::session::{Hold, Release};
 
-/// The shortest wait to ask for.
-const WAIT_MIN: Duration = Duration::from_micros(1);
+pub(super) type Messages = Vec<v1::SessionRequest>;
 
-type Messages = Vec<v1::SessionRequest>;
+/// Who hears what is said now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hears {
+    /// The server takes what is put into the messages: releases and cancels.
+    pub(super) stream: bool,
+    /// It takes acquires, too.
+    pub(super) acquires: bool,
+    /// A server has, or will get, the lists of a resume, and has not answered it.
+    pub(super) resume: bool,
+}
 
-/// See the module. `up` in its methods: whether the server hears what is put into `messages`.
+/// See the module.
 pub(super) struct Operations {
     request_ids: Arc<AtomicU64>,
-    /// How long a try-acquire waits for a server.
-    connect_timeout: Duration,
-    /// By request id. One that nobody waits for stays until the server's last word about it.
-    acquires: HashMap<u64, Box<Acquire>>,
-    /// By request id: releases whose callers wait for an answer, or that the server has not heard of yet.
+    pub(super) acquires: Acquires,
+    /// By request id: releases whose callers wait for an answer, or that a server has yet to hear of.
     releases: HashMap<u64, Releasing>,
     holds: HashMap<HoldId, Held>,
-    /// While there is no stream: when an acquire ends without one.
-    give_ups: BinaryHeap<Reverse<(Time, u64)>>,
 }
 
 /// A release under way.
 struct Releasing {
     release: Release,
-    /// The resume under way leaves it out of its list, so with its answer it is done.
+    /// It was said on the stream that is in use.
+    is_said: bool,
+    /// It was said on a stream before that, which may have heard it.
+    is_repeated: bool,
+    /// The resume under way does without the entry, so its answer is the answer to this.
     in_resume: bool,
 }
 
@@ -47,58 +55,43 @@ struct Held {
     hold: Arc<Hold>,
     /// How many guards there are of it: answered acquires less releases.
     entries: u32,
+    /// How many the resume under way has listed.
+    listed: u32,
 }
 
 impl Operations {
     pub(super) fn new(request_ids: Arc<AtomicU64>, connect_timeout: Duration) -> Self {
-        Self {
-            request_ids,
-            connect_timeout,
-            acquires: HashMap::new(),
-            releases: HashMap::new(),
-            holds: HashMap::new(),
-            give_ups: BinaryHeap::new(),
-        }
+        let acquires = Acquires::new(connect_timeout);
+        Self { request_ids, acquires, releases: HashMap::new(), holds: HashMap::new() }
     }
 
-    pub(super) fn acquire(&mut self, now: Time, acquire: Box<Acquire>, up: bool, messages: &mut Messages) {
-        let request_id = acquire.request.request_id;
-        if up {
-            messages.push(acquire.ask(now));
-        } else if let Some(give_up) = acquire.give_up(now, self.connect_timeout) {
-            self.give_ups.push(Reverse((give_up, request_id)));
-        }
-        self.acquires.insert(request_id, acquire);
-    }
-
-    /// The caller went away. If the server may have heard of the acquire, it stays until the server's last word.
-    pub(super) fn cancel(&mut self, request_id: u64, up: bool, resuming: bool, messages: &mut Messages) {
-        // If it is answered, its caller has dropped the guard, which is on its way as a release.
-        let Some(acquire) = self.acquires.get_mut(&request_id) else { return };
-        acquire.caller = None;
-        if up {
-            messages.push(say(ToServer::Cancel(v1::SessionCancel { request_id })));
-        } else if !resuming {
-            self.acquires.remove(&request_id);
-        }
-    }
-
-    pub(super) fn release(&mut self, now: Time, release: Release, up: bool, messages: &mut Messages) {
-        let id = release.hold.id;
+    pub(super) fn release(&mut self, now: Time, release: Release, hears: Hears, messages: &mut Messages) {
         if let Some(loss) = release.hold.loss(now) {
             return release.answer(Err(loss.into()));
         }
+        self.give_back(release, hears, messages);
+    }
+
+    /// Gives one entry of a hold back.
+    ///
+    /// While a resume is under way that lists the hold, the next stream must hear of it. The stream in use hears of it as
+    /// well if that ends the hold, whichever of the two is heard first. Of one entry among several it must not: whether
+    /// the other server counts it already could not be known.
+    fn give_back(&mut self, release: Release, hears: Hears, messages: &mut Messages) {
+        let id = release.hold.id;
         let Some(held) = self.holds.get_mut(&id) else { return release.answer(Ok(())) };
+        let ends = held.entries == 1 && held.listed <= 1;
         held.entries -= 1;
         if held.entries == 0 {
             self.holds.remove(&id);
         }
         let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
-        if up {
+        let is_said = hears.stream && (ends || !hears.resume);
+        if is_said {
             messages.push(say_release(request_id, id));
         }
-        if !up || release.answer.is_some() {
-            self.releases.insert(request_id, Releasing { release, in_resume: false });
+        if !is_said || hears.resume || release.answer.is_some() {
+            self.releases.insert(request_id, Releasing::new(release, is_said));
         }
     }
 
@@ -110,24 +103,20 @@ impl Operations {
     ) -> std::result::Result<(), String> {
         let request_id = acquired.request_id;
         let id = HoldId::parse(&acquired.hold_id).map_err(|invalid| invalid.message)?;
-        let Some(acquire) = self.acquires.get(&request_id) else {
-            if self.holds.contains_key(&id) {
-                // Told twice: it has its guard, whose hold a cancel would give away.
+        let (request, caller) = match self.acquires.granted(request_id) {
+            Granted::Awaited(request, caller) => (request, caller),
+            Granted::Cancelled => return Ok(()),
+            // Told twice: it has its guard, whose hold a cancel would give away.
+            Granted::Unknown if self.holds.contains_key(&id) => return Ok(()),
+            Granted::Unknown => {
+                messages.push(say(ToServer::Cancel(v1::SessionCancel { request_id })));
                 return Ok(());
             }
-            // Nobody asked for this, or nobody does any more.
-            messages.push(say(ToServer::Cancel(v1::SessionCancel { request_id })));
-            return Ok(());
         };
-        if acquire.caller.is_none() {
-            // Its cancel is on the way; the last word is yet to come.
-            return Ok(());
-        }
-        let Some(acquire) = self.acquires.remove(&request_id) else { return Ok(()) };
-        let Acquire { request, caller: Some(caller), .. } = *acquire else { return Ok(()) };
         let held = self.holds.entry(id).or_insert_with(|| {
             let resource = wire::resource_of(request.claim.unwrap_or_default());
-            Held { hold: Arc::new(Hold::new(id, resource, acquired.fencing_token, Arc::clone(validity))), entries: 0 }
+            let hold = Arc::new(Hold::new(id, resource, acquired.fencing_token, Arc::clone(validity)));
+            Held { hold, entries: 0, listed: 0 }
         });
         held.entries += 1;
         // If the caller has just gone away, the guard comes back and gives the hold back as it is dropped.
@@ -135,13 +124,24 @@ impl Operations {
         Ok(())
     }
 
-    /// The server's last word about an operation is no.
-    pub(super) fn refused(&mut self, request_id: u64, error: Error) {
-        if let Some(mut acquire) = self.acquires.remove(&request_id) {
-            acquire.answer(Err(error));
-        } else if let Some(releasing) = self.releases.remove(&request_id) {
-            releasing.release.answer(Err(error));
+    /// The server says that an operation came to nothing.
+    pub(super) fn failed(&mut self, now: Time, request_id: u64, error: &Error, pauses: &mut Pauses) {
+        let Error::Refused { reason, .. } = error else { return };
+        let will_do_later = matches!(reason, ErrorReason::Draining | ErrorReason::BackendUnavailable);
+        let known = if will_do_later {
+            self.acquires.put_off(now, request_id, error, pauses)
+        } else {
+            self.acquires.refuse(request_id, error)
+        };
+        if known {
+            return;
         }
+        let Some(Releasing { release, is_repeated, .. }) = self.releases.remove(&request_id) else { return };
+        // A server that can't carry it out now does so by itself, or the next resume does without the hold. And of two
+        // streams on which it was said, both may have heard it.
+        let is_over = matches!(reason, ErrorReason::NotHolder | ErrorReason::HoldNotFound);
+        let is_done = will_do_later || (is_repeated && is_over);
+        release.answer(if is_done { Ok(()) } else { Err(error.clone()) });
     }
 
     pub(super) fn released(&mut self, request_id: u64) {
@@ -150,87 +150,97 @@ impl Operations {
         }
     }
 
-    pub(super) fn lost(&mut self, now: Time, lost: &v1::HoldLost) -> std::result::Result<(), String> {
+    /// The server has ended a hold.
+    pub(super) fn lost(&mut self, now: Time, lost: &v1::HoldLost, hears: Hears) -> std::result::Result<(), String> {
         let id = HoldId::parse(&lost.hold_id).map_err(|invalid| invalid.message)?;
-        if let Some(held) = self.holds.remove(&id) {
-            let reason = LossReason::from_wire(lost.reason);
-            held.hold.lose(now, &Loss::new(reason, wire::shared(&lost.message), now));
+        let Some(Held { hold, entries, listed }) = self.holds.remove(&id) else { return Ok(()) };
+        hold.lose(now, &Loss::new(LossReason::from_wire(lost.reason), wire::shared(&lost.message), now));
+        if hears.resume && listed > 0 {
+            // The server that has the list may confirm it, for nobody.
+            self.say_to_the_next(&hold, entries);
         }
         Ok(())
+    }
+
+    fn say_to_the_next(&mut self, hold: &Arc<Hold>, entries: u32) {
+        for _ in 0..entries {
+            let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
+            let release = Release { hold: Arc::clone(hold), answer: None };
+            self.releases.insert(request_id, Releasing::new(release, true));
+        }
+    }
+
+    /// The validity of all holds is over, but not the session: gives them back, lest they be held for nobody.
+    pub(super) fn lapse(&mut self, now: Time, loss: &Loss, hears: Hears, messages: &mut Messages) {
+        let lapsed: Vec<_> = self.holds.values().map(|held| (Arc::clone(&held.hold), held.entries)).collect();
+        for (hold, entries) in lapsed {
+            hold.lose(now, loss);
+            for _ in 0..entries {
+                self.give_back(Release { hold: Arc::clone(&hold), answer: None }, hears, messages);
+            }
+        }
     }
 
     /// For a resume: what is held. Releases that are not answered are left out, and so are done by it.
     pub(super) fn list_holds(&mut self) -> Vec<v1::HeldHold> {
         self.releases.values_mut().for_each(|releasing| releasing.in_resume = true);
-        let holds = self.holds.values().map(|Held { hold, entries }| v1::HeldHold {
-            hold_id: hold.id.reveal(),
-            resource: Some(hold.resource.clone()),
-            fencing_token: hold.token,
-            entries: *entries,
+        let holds = self.holds.values_mut().map(|held| {
+            held.listed = held.entries;
+            v1::HeldHold {
+                hold_id: held.hold.id.reveal(),
+                resource: Some(held.hold.resource.clone()),
+                fencing_token: held.hold.token,
+                entries: held.entries,
+            }
         });
         holds.collect()
     }
 
-    /// For a resume: the acquires that will be repeated.
-    pub(super) fn list_pending(&self) -> Vec<u64> {
-        let mut request_ids: Vec<u64> = self.acquires.keys().copied().collect();
-        request_ids.sort_unstable();
-        request_ids
-    }
-
-    /// The server has read the lists of the resume.
-    pub(super) fn resumed(&mut self) {
+    /// A stream has begun, and the server has read the lists of the resume if it began with one: tells it all that it must
+    /// hear.
+    pub(super) fn attached(&mut self, now: Time, messages: &mut Messages) {
         for (_, releasing) in self.releases.extract_if(|_, releasing| releasing.in_resume) {
             releasing.release.answer(Ok(()));
         }
-    }
-
-    /// The server hears us (again): tells it all that it must hear, acquires in order of their arrival.
-    pub(super) fn attached(&mut self, now: Time, messages: &mut Messages) {
-        self.give_ups.clear();
-        for request_id in self.list_pending() {
-            let Some(acquire) = self.acquires.get(&request_id) else { continue };
-            messages.push(match acquire.caller {
-                Some(_) => acquire.ask(now),
-                None => say(ToServer::Cancel(v1::SessionCancel { request_id })),
-            });
-        }
-        for (request_id, releasing) in &self.releases {
+        self.acquires.say_all(now, messages);
+        for (request_id, releasing) in &mut self.releases {
+            releasing.is_repeated |= releasing.is_said;
+            releasing.is_said = true;
             messages.push(say_release(*request_id, releasing.release.hold.id));
         }
-        self.releases.retain(|_, releasing| releasing.release.answer.is_some());
+        self.forget_lists();
     }
 
-    /// The server does not hear us any more: forgets what nobody waits for, and notes when the others give up.
-    pub(super) fn detached(&mut self, now: Time) {
-        self.releases.values_mut().for_each(|releasing| releasing.in_resume = false);
-        self.acquires.retain(|_, acquire| acquire.caller.is_some());
-        if self.give_ups.is_empty() {
-            let give_ups = self.acquires.iter().filter_map(|(request_id, acquire)| {
-                acquire.give_up(now, self.connect_timeout).map(|give_up| Reverse((give_up, *request_id)))
-            });
-            self.give_ups = give_ups.collect();
-        }
-    }
-
-    pub(super) fn next_give_up(&self) -> Option<Time> {
-        self.give_ups.peek().map(|Reverse((time, _))| *time)
-    }
-
-    /// Answers the acquires that have waited long enough for a server. One that the resume under way has listed stays
-    /// until the server can be told that nobody waits for it any more.
-    pub(super) fn give_up(&mut self, now: Time, resuming: bool, unavailable: impl Fn() -> Error) {
-        while let Some(Reverse((time, request_id))) = self.give_ups.peek().copied()
-            && time <= now
-        {
-            self.give_ups.pop();
-            let Some(acquire) = self.acquires.get_mut(&request_id) else { continue };
-            let error = if acquire.patience == Patience::Try { unavailable() } else { Error::wait_is_over() };
-            acquire.answer(Err(error));
-            if !resuming {
-                self.acquires.remove(&request_id);
+    /// The resume under way, if there was one, came to nothing. If there is a stream, it goes on as before: tells it what
+    /// was held back.
+    pub(super) fn resume_failed(&mut self, now: Time, hears: Hears, messages: &mut Messages) {
+        if hears.stream {
+            for (request_id, releasing) in self.releases.iter_mut().filter(|(_, releasing)| !releasing.is_said) {
+                releasing.is_said = true;
+                messages.push(say_release(*request_id, releasing.release.hold.id));
             }
         }
+        self.releases.values_mut().for_each(|releasing| releasing.in_resume = false);
+        self.forget_lists();
+        self.acquires.forget_cancelled();
+        if hears.acquires {
+            self.acquires.say_held_back(now, messages);
+        }
+    }
+
+    /// What nobody waits for is remembered no longer than for a resume that has listed it.
+    fn forget_lists(&mut self) {
+        self.releases.retain(|_, releasing| releasing.release.answer.is_some());
+        self.holds.values_mut().for_each(|held| held.listed = 0);
+    }
+
+    /// The stream is gone, and with it what was said on it.
+    pub(super) fn stream_gone(&mut self, now: Time) {
+        for releasing in self.releases.values_mut() {
+            releasing.is_repeated |= releasing.is_said;
+            releasing.is_said = false;
+        }
+        self.acquires.unsay_all(now);
     }
 
     /// The session is over, and so is all that it had. Acquires wait for the next one.
@@ -246,47 +256,18 @@ impl Operations {
         self.releases.drain().for_each(|(_, releasing)| releasing.release.answer(outcome.clone()));
     }
 
-    /// No server wants to hear of the acquires.
-    pub(super) fn refuse_all(&mut self, error: &Error) {
-        self.acquires.drain().for_each(|(_, mut acquire)| acquire.answer(Err(error.clone())));
-        self.give_ups.clear();
-    }
-
     /// Ends everything on this side.
     pub(super) fn close(&mut self, now: Time, loss: &Loss) {
-        self.refuse_all(&Error::Closed);
+        self.acquires.refuse_all(&Error::Closed);
         for (_, held) in self.holds.drain() {
             held.hold.lose(now, loss);
         }
     }
 }
 
-impl Acquire {
-    /// As a message, with what is left of the wait.
-    fn ask(&self, now: Time) -> v1::SessionRequest {
-        let wait = match self.patience {
-            Patience::Try => Wait::No,
-            // Nothing left would be read as a try, and answered so.
-            Patience::Until(time) => Wait::UpTo(time.since(now).max(WAIT_MIN)),
-            Patience::Forever => Wait::Forever,
-        };
-        say(ToServer::Acquire(v1::SessionAcquire { wait: convert::wait_to_wire(wait), ..self.request.clone() }))
-    }
-
-    /// When it ends if there is no stream from `now` on.
-    fn give_up(&self, now: Time, connect_timeout: Duration) -> Option<Time> {
-        match self.patience {
-            Patience::Try => Some(now.saturating_add(connect_timeout)),
-            Patience::Until(time) => Some(time),
-            Patience::Forever => None,
-        }
-    }
-
-    /// Says the last word about it, if anybody listens.
-    pub(super) fn answer(&mut self, answer: Result<Guard>) {
-        if let Some(caller) = self.caller.take() {
-            let _ = caller.answer.send(answer);
-        }
+impl Releasing {
+    fn new(release: Release, is_said: bool) -> Self {
+        Self { release, is_said, is_repeated: false, in_resume: false }
     }
 }
 
@@ -298,7 +279,7 @@ impl Release {
     }
 }
 
-fn say(message: ToServer) -> v1::SessionRequest {
+pub(super) fn say(message: ToServer) -> v1::SessionRequest {
     v1::SessionRequest { message: Some(message) }
 }
 

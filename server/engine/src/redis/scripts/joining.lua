@@ -34,8 +34,29 @@ operations.Z = function()
   return { 'Z', claim(session, attempt) and 1 or 0 }
 end
 
--- Makes the record what the server says. Redis may show others who hold it: what it lost may have been their release. In the
--- window that does no harm, for nothing is granted, and their servers will say.
+-- Of two holds that do not fit beside each other the later grant is right: the other had ended by then, which is what was lost.
+-- Returns false if the record is the earlier one.
+local function outlast(hold, record)
+  local earlier = {}
+  for _, member in ipairs(holders_of(record[RESOURCE], CHUNK)) do
+    local other = hold_at(member)
+    local known = read_hold(other)
+    if other ~= hold and known[PERMITS] + record[PERMITS] > record[LIMIT] then
+      if known[TOKEN] > record[TOKEN] then
+        return false
+      end
+      earlier[other] = known
+    end
+  end
+  for other, known in pairs(earlier) do
+    remove(other, known, 'B')
+    tell(is_lease(known) and known[ORIGIN] or owner_of(known[SESSION]) or me, { 'e', other, 'B' })
+  end
+  return true
+end
+
+-- Makes the record what the server says. With those who may have gone meanwhile it can be more than the limit: in the window
+-- that does no harm, for nothing is granted, and their servers will say.
 local function restore(record)
   local resource = read_resource(record[RESOURCE])
     or { limit = record[LIMIT], used = 0, holders = 0, waiters = 0 }
@@ -62,14 +83,19 @@ operations.Y = function()
     if record[TOKEN] == 0 then
       return { 'G', known[TOKEN], known[SINCE] }
     end
-    if is_lease(known) and known[ORIGIN] == me then
-      -- The clock here may be another one than it was counted on.
-      call('ZADD', DUE, now + left, 'h' .. hold)
+    if is_lease(known) and (in_window or known[ORIGIN] == me) then
+      -- It may have been renewed, and the clock here may be another one than it was counted on.
+      known[TTL], known[ORIGIN] = record[TTL], me
+      write_hold(hold, known)
+      call('ZADD', DUE, 'GT', now + left, 'h' .. hold)
     end
     return known[TOKEN] == record[TOKEN] and { 'Y' } or { 'N', '', 0 }
   elseif known and record[TOKEN] == 0 then
     return { 'Y' }
   elseif record[TOKEN] > 0 and not in_window then
+    return { 'N', call('HGET', ENDED, hold) or '', 0 }
+  end
+  if record[TOKEN] > 0 and not outlast(hold, record) then
     return { 'N', '', 0 }
   end
   if known then

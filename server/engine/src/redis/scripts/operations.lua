@@ -22,7 +22,7 @@ local function repeat_request(hold, earlier, record, wanted, may_queue)
   end
   if record[TOKEN] > 0 then
     local left = tonumber(call('ZSCORE', DUE, 'h' .. earlier)) - now
-    return { 'O', earlier, record[TOKEN], record[SINCE], left }
+    return { 'O', earlier, record[TOKEN], record[SINCE], math.floor(left) }
   end
   if not may_queue then
     return { 'H', describe_holders(record[RESOURCE], 8) }
@@ -46,12 +46,19 @@ end
 -- A: hold, resource, permits, limit, session, attempt, ttl in ms (0: no lease), request id, whether to queue, details.
 -- Result: G token since | Q position ticket | O hold token since left | H holders | E reason figure | M (the session is
 -- another server's) | U (nothing is granted now).
-operations.A = function()
+local function acquire(again)
   local hold, name, permits, limit = argument(), argument(), number_argument(), number_argument()
   local session, attempt, ttl, request = argument(), argument(), number_argument(), argument()
   local may_queue, details = argument() == '1', argument()
   if not claim(session, attempt) then
     return { 'M' }
+  end
+  local known = again and read_hold(hold)
+  if known and known[TOKEN] == 0 then
+    return { 'Q', position_of(known, hold), known[TICKET] }
+  elseif known then
+    local left = is_lease(known) and tonumber(call('ZSCORE', DUE, 'h' .. hold)) - now or 0
+    return { 'O', hold, known[TOKEN], known[SINCE], math.floor(left) }
   end
   local record = { name, permits, limit, session, ttl, request, 0, 0, now_us, me, details }
   if request ~= '' then
@@ -94,6 +101,15 @@ operations.A = function()
     return { 'G', record[TOKEN], record[SINCE] }
   end
   return { 'Q', resource.waiters, record[TICKET] }
+end
+
+operations.A = function()
+  return acquire(false)
+end
+
+-- The same, sent again because nobody knows what became of it.
+operations.a = function()
+  return acquire(true)
 end
 
 -- Why a call that names this hold can't be carried out.

@@ -57,7 +57,7 @@ pub(super) async fn dial(
         settings = settings.set_password(password);
     }
     let greeted = MultiplexedConnection::new_with_config(&settings, stream, config).await;
-    let (connection, driver) = greeted.map_err(|error| error::of_greeting(&error, peer, node))?;
+    let (connection, driver) = greeted.map_err(|error| error::of_greeting(&error, target, peer, node))?;
     Ok((connection, driver.boxed()))
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::dial::Peer;
 use super::permission;
-use super::target::Address;
+use super::target::{Address, Target};
 
 /// Why Redis gave no answer. The sentences are for an operator; they name addresses, but no user and no password.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -67,7 +67,7 @@ pub(super) fn of_reply(error: &ServerError, node: &Address) -> (WireError, Fate)
 }
 
 /// What it means that no connection could be set up.
-pub(super) fn of_greeting(error: &RedisError, peer: Peer, node: &Address) -> WireError {
+pub(super) fn of_greeting(error: &RedisError, target: &Target, peer: Peer, node: &Address) -> WireError {
     let misconfigured = |what: &str| WireError::Misconfigured(format!("Redis at {node} {what}"));
     let text = error.to_string();
     match (error.kind(), error.code()) {
@@ -78,9 +78,10 @@ pub(super) fn of_greeting(error: &RedisError, peer: Peer, node: &Address) -> Wir
         (ErrorKind::Io, _) if text.contains("CertificateRequired") => {
             misconfigured("asks for a client certificate, which Lockstead has not: set `tls-auth-clients no`")
         }
-        (ErrorKind::Io, _) if error.is_connection_dropped() => WireError::Broken(format!(
-            "{node} closed the connection at once; if it speaks TLS, write rediss:// for redis://"
-        )),
+        (ErrorKind::Io, _) if error.is_connection_dropped() => {
+            let hint = if target.tls.is_none() { "; if it speaks TLS, write rediss:// for redis://" } else { "" };
+            WireError::Broken(format!("{node} closed the connection at once{hint}"))
+        }
         (ErrorKind::Io, _) => WireError::Broken(format!("{node}: {text}")),
         _ if text.contains("refused to switch database") => misconfigured("has no database of the number in --redis"),
         _ if text.contains("max number of clients") => {

@@ -33,12 +33,10 @@ pub(super) struct Acks {
 impl Link {
     /// Runs a script. If Redis does not know it, it is taught, and the call may take twice its time.
     pub async fn call(&self, script: &'static Script, keys: &[String], args: Vec<Vec<u8>>) -> Result<Value, WireError> {
-        let mut evaluate = redis::cmd("EVALSHA");
-        evaluate.arg(&script.sha1).arg(keys.len()).arg(keys).arg(args);
         let acks = self.acks.as_ref().filter(|_| script.writes);
-        let mut answers = self.ask(None, &evaluate, acks).await?;
+        let mut answers = self.ask(None, evaluate(script, keys, &args), acks).await?;
         if matches!(&answers[..], [Value::ServerError(error), ..] if error.code() == "NOSCRIPT") {
-            answers = self.ask(Some(script), &evaluate, acks).await?;
+            answers = self.ask(Some(script), evaluate(script, keys, &args), acks).await?;
             self.check(Some(answers.remove(0)))?;
         }
         let mut answers = answers.into_iter();
@@ -66,12 +64,12 @@ impl Link {
         self.connection.closed().await;
     }
 
-    async fn ask(&self, taught: Option<&Script>, evaluate: &Cmd, acks: Option<&Acks>) -> Result<Vec<Value>, WireError> {
+    async fn ask(&self, taught: Option<&Script>, evaluate: Cmd, acks: Option<&Acks>) -> Result<Vec<Value>, WireError> {
         let mut commands = redis::pipe();
         if let Some(script) = taught {
             commands.cmd("SCRIPT").arg("LOAD").arg(&script.source);
         }
-        commands.add_command(evaluate.clone());
+        commands.add_command(evaluate);
         if let Some(acks) = acks {
             commands.cmd("HSET").arg(&*acks.mark).arg("mark").arg("");
             commands.cmd("WAIT").arg(acks.needed).arg(acks.within.as_millis().max(1).to_string());
@@ -91,4 +89,10 @@ impl Link {
             answer => Ok(answer.unwrap_or(Value::Nil)),
         }
     }
+}
+
+fn evaluate(script: &Script, keys: &[String], args: &[Vec<u8>]) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(&script.sha1).arg(keys.len()).arg(keys).arg(args);
+    command
 }

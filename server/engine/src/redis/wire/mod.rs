@@ -5,7 +5,7 @@
 //! happened, and gets a new [`Link`].
 //!
 //! What leads to a link is work that many wait for and one does: a *survey* finds out which node has what, and is made
-//! anew when a connection is lost or a node refuses; surveys keep a [`Pace`], so that whoever tries again and again does no
+//! anew when a connection is lost or a node refuses; surveys are paced, so that whoever tries again and again does no
 //! harm. No lock is held meanwhile.
 
 mod connection;

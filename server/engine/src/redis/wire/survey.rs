@@ -15,7 +15,9 @@ impl Shared {
         for address in self.whom_to_ask() {
             let answer = match &self.target.guide {
                 Guide::Nodes => self.ask_node(&address).await,
-                Guide::Sentinels { primary } => self.ask_sentinel(&address, primary).await,
+                Guide::Sentinels { primary } => {
+                    primary_known_to(&address, &self.target, primary, self.answer_within).await.map(Map::One)
+                }
             };
             match answer {
                 Ok(map) => return Ok(map),
@@ -42,18 +44,6 @@ impl Shared {
             )));
         }
         Ok(Map::One(node.clone()))
-    }
-
-    async fn ask_sentinel(self: &Arc<Self>, sentinel: &Address, primary: &str) -> Result<Map, WireError> {
-        let node = primary_known_to(sentinel, &self.target, primary, self.answer_within).await?;
-        let connection = self.connection(&node, None).await?;
-        // A Sentinel may not have heard of a failover yet, or the node not of its promotion.
-        if connection.info.is_primary {
-            Ok(Map::One(node))
-        } else {
-            connection.close();
-            Err(WireError::Elsewhere(format!("{node} is a replica, though the Sentinel at {sentinel} says otherwise")))
-        }
     }
 
     /// In a new order each time, or one that knows less than the others would always be believed. Nodes that are

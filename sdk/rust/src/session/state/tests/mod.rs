@@ -1,5 +1,9 @@
 //! The session's rules, step by step, on a clock that the test moves.
 
+mod backend;
+mod crossing;
+mod failover;
+mod moves;
 mod operations;
 mod streams;
 mod validity;
@@ -9,17 +13,23 @@ use std::time::Duration;
 use lockstead_api::v1::{ErrorReason, LossReason as WireLoss};
 use tokio::sync::{mpsc, watch};
 
+use super::attempt::Attempt;
 use super::*;
 use crate::client::Client;
 use crate::config::OnDisconnect;
 use crate::error::NotAcquiredReason;
 use crate::guard::Guard;
-use crate::loss::HoldState;
+use crate::loss::{HoldState, Loss, LossReason};
+use crate::session::wire::Failure;
 use crate::session::{Acquire, Caller, Handle, Hold, Patience, Release};
 
-/// A client without I/O, and the server's side of its stream.
+/// A client without I/O, and the servers' side of its streams.
 struct Rig {
     state: State,
+    /// What the attempt's stream began with.
+    first: Option<v1::SessionRequest>,
+    /// How often an attempt's stream became the one in use.
+    switches: Vec<Switch>,
     handle: Arc<Handle>,
     commands: mpsc::UnboundedReceiver<Command>,
     connected: oneshot::Receiver<Result<()>>,
@@ -30,9 +40,13 @@ struct Rig {
 type Answer = oneshot::Receiver<Result<Guard>>;
 
 impl Rig {
-    /// A client that has not connected yet.
+    /// A client of two servers that has not connected yet.
     fn new(on_disconnect: OnDisconnect) -> Self {
-        let config = Client::builder().server("http://a:1,http://b:2").on_disconnect(on_disconnect).check().unwrap();
+        Self::with_servers("http://a:1,http://b:2", on_disconnect)
+    }
+
+    fn with_servers(servers: &str, on_disconnect: OnDisconnect) -> Self {
+        let config = Client::builder().server(servers).on_disconnect(on_disconnect).check().unwrap();
         let config = Arc::new(config);
         let request_ids = Arc::new(AtomicU64::new(1));
         let (answer, connected) = oneshot::channel();
@@ -40,18 +54,24 @@ impl Rig {
         // The state's times are far ahead of the real clock, so that guards that look at that find them valid.
         let now = Time::from_micros(1 << 60);
         let state = State::new(config.clone(), request_ids.clone(), 1, now, answer);
-        let handle = Handle { config, commands: sender, request_ids, connection: watch::channel(None).1 };
-        Self { state, handle: Arc::new(handle), commands, connected, started: now, now }
+        let handle = Arc::new(Handle { config, commands: sender, request_ids, connection: watch::channel(None).1 });
+        Self { state, first: None, switches: Vec::new(), handle, commands, connected, started: now, now }
     }
 
     /// A client whose session is open and valid for 9 s.
     fn open(on_disconnect: OnDisconnect) -> Self {
-        let mut rig = Self::new(on_disconnect);
-        rig.attach();
-        assert!(matches!(rig.sent()[..], [ToServer::Open(_)]));
-        rig.opened();
-        rig.connected.try_recv().unwrap().unwrap();
-        rig
+        Self::new(on_disconnect).opened_and_proved()
+    }
+
+    /// Opens the session, which is valid for 9 s, and answers a ping.
+    fn opened_and_proved(mut self) -> Self {
+        self.attach();
+        assert!(matches!(self.sent()[..], [ToServer::Open(_)]));
+        self.opened();
+        self.connected.try_recv().unwrap().unwrap();
+        self.state.route.proved();
+        self.switches.clear();
+        self
     }
 
     /// Lets time pass, waking the state whenever it wants to be woken.
@@ -69,13 +89,30 @@ impl Rig {
         self.pass(Duration::from_secs(seconds));
     }
 
-    /// Lets the next attempt to connect succeed.
-    fn attach(&mut self) {
-        while !self.orders().iter().any(|order| matches!(order, Order::Connect(_))) {
+    /// Waits for the next attempt, and answers which servers it prefers.
+    fn connecting(&mut self) -> Vec<usize> {
+        loop {
+            if let Some(servers) = self.orders().into_iter().rev().find_map(servers_of) {
+                return servers;
+            }
             let wake = self.state.next_wake().expect("it wants to connect");
             self.pass(wake.since(self.now));
         }
-        self.state.on_connected(self.now);
+    }
+
+    /// Lets the next attempt to connect succeed, with the server that it prefers.
+    fn attach(&mut self) -> usize {
+        let server = self.connecting()[0];
+        self.first = self.state.on_connected(self.now, server);
+        server
+    }
+
+    /// The resume with which the attempt's stream has begun.
+    fn resume(&mut self) -> v1::ResumeSession {
+        match self.first.take().and_then(|first| first.message) {
+            Some(ToServer::Resume(resume)) => resume,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn opened(&mut self) {
@@ -92,22 +129,47 @@ impl Rig {
         self.hear(FromServer::Resumed(v1::SessionResumed { valid_for: VALID_FOR, lost }));
     }
 
+    /// From the server in whose hands the session is.
     fn hear(&mut self, message: FromServer) {
+        let is_answer = matches!(message, FromServer::Opened(_) | FromServer::Resumed(_));
+        let attaches = matches!(self.state.attempt, Some(Attempt::Attaching { .. }));
+        if !matches!(self.state.link, Link::Up { .. }) || (is_answer && attaches) {
+            return self.hear_next(message);
+        }
         self.state.on_time(self.now);
         self.state.on_message(self.now, message);
     }
 
+    /// From the server at which the attempt is made.
+    fn hear_next(&mut self, message: FromServer) {
+        self.state.on_time(self.now);
+        self.state.on_attempt_message(self.now, message);
+        self.switches.extend(self.state.take_switch());
+    }
+
+    /// The end of the stream, or of the attempt if there is none.
     fn fail(&mut self, failure: &Failure) {
         self.state.on_time(self.now);
-        self.state.on_failure(self.now, failure);
+        match self.state.link {
+            Link::Up { .. } | Link::Finishing { .. } => self.state.on_failure(self.now, failure),
+            _ => self.state.on_attempt_failure(self.now, failure),
+        }
+    }
+
+    /// The end of the attempt.
+    fn fail_next(&mut self, failure: &Failure) {
+        self.state.on_time(self.now);
+        self.state.on_attempt_failure(self.now, failure);
     }
 
     fn cut(&mut self) {
-        self.fail(&Failure::Broken("cut".to_owned()));
+        self.fail(&broken());
     }
 
+    /// What the client has said: on an attempt's stream, and on the one in use.
     fn sent(&mut self) -> Vec<ToServer> {
-        self.state.take_messages().into_iter().filter_map(|request| request.message).collect()
+        let messages = self.first.take().into_iter().chain(self.state.take_messages());
+        messages.filter_map(|request| request.message).collect()
     }
 
     fn orders(&mut self) -> Vec<Order> {
@@ -132,8 +194,7 @@ impl Rig {
     }
 
     fn grant(&mut self, request_id: u64, hold: u128, entries: u32) {
-        let hold_id = hold_id(hold);
-        self.hear(FromServer::Acquired(v1::SessionAcquired { request_id, hold_id, fencing_token: 7, entries }));
+        self.hear(acquired(request_id, hold, entries));
     }
 
     /// Acquires and is granted at once.
@@ -166,10 +227,50 @@ impl Rig {
     fn pong(&mut self, sequence: u64) {
         self.hear(FromServer::Pong(v1::Pong { sequence, valid_for: VALID_FOR }));
     }
+
+    fn pong_for(&mut self, sequence: u64, valid_for: Duration) {
+        self.hear(FromServer::Pong(v1::Pong { sequence, valid_for: Some(valid_for.try_into().unwrap()) }));
+    }
 }
 
 /// How long the rig's server says that a session is valid.
 const VALID_FOR: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 9, nanos: 0 });
+
+fn after(time: Time, seconds: u64) -> Time {
+    time.saturating_add(Duration::from_secs(seconds))
+}
+
+fn servers_of(order: Order) -> Option<Vec<usize>> {
+    match order {
+        Order::Connect(servers) => Some(servers),
+        _ => None,
+    }
+}
+
+fn broken() -> Failure {
+    Failure::Broken("cut".to_owned())
+}
+
+/// How a stream or attempt ends if the server gives this reason.
+fn refused(reason: ErrorReason) -> Failure {
+    Failure::of(&reason.status("as the test wants it"))
+}
+
+fn acquired(request_id: u64, hold: u128, entries: u32) -> FromServer {
+    FromServer::Acquired(v1::SessionAcquired { request_id, hold_id: hold_id(hold), fencing_token: 7, entries })
+}
+
+fn failed(request_id: u64, reason: ErrorReason) -> FromServer {
+    FromServer::Failed(v1::SessionFailed { request_id, reason: reason.into(), message: "not now".to_owned() })
+}
+
+fn released(request_id: u64, entries: u32) -> FromServer {
+    FromServer::Released(v1::SessionReleased { request_id, entries })
+}
+
+fn lost(hold: u128, reason: WireLoss) -> v1::HoldLost {
+    v1::HoldLost { hold_id: hold_id(hold), reason: reason.into(), ..v1::HoldLost::default() }
+}
 
 fn hold_id(bits: u128) -> String {
     format!("{bits:032x}")

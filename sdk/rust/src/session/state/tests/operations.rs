@@ -95,8 +95,7 @@ fn guards_of_one_hold_give_back_one_entry_each_and_are_lost_together() {
     rig.attach();
     assert_eq!(resume_of(&rig.sent()).holds[0].entries, 2);
     rig.resumed(Vec::new());
-    let lost = v1::HoldLost { hold_id: hold_id(1), reason: WireLoss::Broken.into(), ..v1::HoldLost::default() };
-    rig.hear(FromServer::Lost(lost));
+    rig.hear(FromServer::Lost(lost(1, WireLoss::Broken)));
     assert_eq!((rig.loss_of(&second), rig.loss_of(&third)), (LossReason::Broken, LossReason::Broken));
     assert!(matches!(rig.release(second).try_recv().unwrap(), Err(Error::Lost(_))));
 }

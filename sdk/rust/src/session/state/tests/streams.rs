@@ -63,7 +63,7 @@ fn a_resume_repeats_acquires_under_their_numbers_and_no_releases() {
     let said = rig.sent();
     let [ToServer::Acquire(again), ToServer::Release(release)] = &said[..] else { panic!("{said:?}") };
     assert_eq!((again.request_id, &release.hold_id), (waiting, &hold_id(3)));
-    rig.hear(FromServer::Released(v1::SessionReleased { request_id: release.request_id, entries: 0 }));
+    rig.hear(released(release.request_id, 0));
     assert!(released_meanwhile.try_recv().unwrap().is_ok());
     assert_eq!(rig.state_of(&kept), HoldState::Held);
 }
@@ -74,8 +74,7 @@ fn holds_that_a_resume_finds_gone_are_lost_with_their_reason() {
     let (broken, kept) = (rig.hold(1), rig.hold(2));
     rig.cut();
     rig.attach();
-    let lost = v1::HoldLost { hold_id: hold_id(1), reason: WireLoss::Broken.into(), ..v1::HoldLost::default() };
-    rig.resumed(vec![lost]);
+    rig.resumed(vec![lost(1, WireLoss::Broken)]);
     assert_eq!((rig.loss_of(&broken), rig.state_of(&kept)), (LossReason::Broken, HoldState::Held));
 }
 
@@ -124,15 +123,6 @@ fn connecting_gives_up_in_time_and_names_what_it_tried() {
         assert!(text.contains(expected), "{text}");
     }
     assert!(rig.state.is_finished());
-}
-
-#[test]
-fn a_server_that_says_nothing_is_left_for_the_next() {
-    let mut rig = Rig::new(OnDisconnect::Release);
-    rig.pass(Duration::ZERO);
-    assert_eq!(rig.orders(), [Order::Connect(0)]);
-    rig.pass(Duration::from_millis(2_600));
-    assert_eq!(rig.orders(), [Order::HangUp, Order::Connect(1)]);
 }
 
 #[test]

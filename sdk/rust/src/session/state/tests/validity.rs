@@ -65,7 +65,10 @@ fn what_a_guard_saw_expire_stays_so_even_if_the_pong_was_in_time() {
     assert!(matches!(guard.hold().state(rig.now.saturating_add(Duration::from_secs(1))), HoldState::Lost(_)));
     rig.pong(sequence);
     assert_eq!(rig.loss_of(&guard), LossReason::Expired);
-    assert!(rig.orders().contains(&Order::Leave));
+    assert!(matches!(&rig.sent()[..], [.., ToServer::Release(release)] if release.hold_id == hold_id(1)));
+    // The session itself is well: what it gets from now on goes by the new promise.
+    let next = rig.hold(2);
+    assert_eq!((rig.state_of(&next), rig.loss_of(&guard)), (HoldState::Held, LossReason::Expired));
 }
 
 #[test]
@@ -89,8 +92,7 @@ fn without_a_server_kept_holds_expire_at_their_deadline() {
 fn the_servers_word_ends_a_hold_or_the_session() {
     let mut rig = Rig::open(OnDisconnect::Keep);
     let (one, other) = (rig.hold(1), rig.hold(2));
-    let lost = v1::HoldLost { hold_id: hold_id(1), reason: WireLoss::BackendLost.into(), ..v1::HoldLost::default() };
-    rig.hear(FromServer::Lost(lost));
+    rig.hear(FromServer::Lost(lost(1, WireLoss::BackendLost)));
     assert_eq!((rig.loss_of(&one), rig.state_of(&other)), (LossReason::BackendLost, HoldState::Held));
     rig.hear(FromServer::Ended(v1::SessionEnded {
         reason: WireLoss::ServerLost.into(),
@@ -98,7 +100,8 @@ fn the_servers_word_ends_a_hold_or_the_session() {
     }));
     assert_eq!(rig.loss_of(&other), LossReason::ServerLost);
     assert_eq!(rig.loss_of(&one), LossReason::BackendLost);
-    rig.fail(&Failure::of(&ErrorReason::Draining.status("bye")));
+    // The end of the stream is no news.
+    rig.state.on_failure(rig.now, &refused(ErrorReason::Draining));
     rig.attach();
     assert!(matches!(rig.sent()[..], [ToServer::Open(_)]));
 }
