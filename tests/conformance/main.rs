@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod memory;
+mod node;
 mod redis;
 mod suite;
 
@@ -13,5 +14,6 @@ use lockstead_tests::{events, fixture};
 use suite::conformance;
 
 conformance!(memory_engine, crate::memory::fixture);
+conformance!(node_engine, crate::node::fixture);
 conformance!(redis_engine, crate::redis::fixture);
 conformance!(redis_engine_that_repeats_itself, crate::redis::fixture_that_repeats_itself);

@@ -35,6 +35,7 @@ pub fn settings_at(url: &str) -> RedisSettings {
         min_acks: 0,
         partitions: 16,
         send_twice: false,
+        mutation: None,
     }
 }
 

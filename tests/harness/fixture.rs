@@ -6,6 +6,7 @@
     reason = "a scenario that does not go as it should fails by panicking"
 )]
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct Fixture {
     pub events: Arc<EventLog>,
     /// Keeps scenarios apart that share a backend.
     prefix: String,
+    /// What the engine needs for as long as the scenario takes.
+    kept: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Permits of a semaphore.
@@ -73,13 +76,19 @@ pub fn refusal<T: Debug>(result: Result<T, EngineError>) -> Refusal {
 impl Fixture {
     /// An engine, and the log that listens to it.
     pub fn new(engine: Arc<dyn Engine>, events: Arc<EventLog>) -> Self {
-        Self { engine, events, prefix: format!("conformance/{:032x}", random()) }
+        Self { engine, events, prefix: format!("conformance/{:032x}", random()), kept: None }
+    }
+
+    /// Keeps something for as long as the scenario takes.
+    #[must_use]
+    pub fn keeping(self, kept: impl Any + Send + Sync) -> Self {
+        Self { kept: Some(Arc::new(kept)), ..self }
     }
 
     /// Another engine, which shares its backend and the names of the scenario with this one.
     #[must_use]
     pub fn beside(&self, engine: Arc<dyn Engine>, events: Arc<EventLog>) -> Self {
-        Self { engine, events, prefix: self.prefix.clone() }
+        Self { engine, events, prefix: self.prefix.clone(), kept: self.kept.clone() }
     }
 
     /// A name that only this scenario uses.

@@ -21,6 +21,7 @@ mod proxy;
 mod raw_session;
 pub mod redis;
 
+pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use raw_session::RawSession;
@@ -88,6 +89,11 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
@@ -125,12 +131,16 @@ impl Drop for Server {
 pub fn serve() -> Command {
     let mut command = Command::new(lockstead());
     command.arg("serve").env("RUST_LOG", "warn").stdin(Stdio::null());
-    for setting in ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE"] {
+    for setting in
+        ["CONFIG", "LISTEN", "DRAIN_TIMEOUT", "LOG_FORMAT", "SERVER", "SERVER_LEASE", "LOCK_DIR", "LOCK_FAMILY"]
+    {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
+    // The lock directory of those that name none: not that of a server which this machine may really have.
+    command.env("XDG_RUNTIME_DIR", lockstead().with_file_name("test-runtime"));
     command
 }
 
@@ -158,9 +168,10 @@ pub fn test_client() -> PathBuf {
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(build_programs);
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("a target folder");
-    folder.join(name)
+    let this = std::env::current_exe().expect("a program knows where it is");
+    let folder = this.parent().expect("a folder");
+    // Programs are there; tests are one level below.
+    folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder).join(name)
 }
 
 /// With the flags of `cargo test --workspace`, so that nothing but the programs themselves is built anew.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A port on 127.0.0.1 that no other test uses, also while nobody listens there: a UDP socket of the same number marks
 /// it as taken. Below 22768, so that the bus of a Cluster (10,000 above) stays out of the range of outgoing connections.
 #[derive(Debug)]
-pub(crate) struct Port {
-    pub(crate) number: u16,
+pub struct Port {
+    /// Which.
+    pub number: u16,
     _mark: UdpSocket,
 }
 
@@ -15,7 +16,11 @@ const FIRST: u32 = 10_768;
 const COUNT: u32 = 12_000;
 
 impl Port {
-    pub(crate) fn free() -> Self {
+    /// Takes one.
+    ///
+    /// # Panics
+    /// If all are taken.
+    pub fn free() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Test processes begin at different ports, or they would all try the same ones first.
         let begin = std::process::id().wrapping_mul(97);

@@ -4,25 +4,51 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lockstead_core::{
-    Acquire, AcquireRef, Acquired, Cancel, Cancelled, Claim, Command, EndReason, EndSession, Event, Expire, Get, Grant,
-    HoldId, HolderView, IfGranted, Kind, List, Machine, Metadata, Mode, Name, Now, Owner, OwnerKey, Party, Permits,
-    Refusal, Release, Releaser, Renew, RequestId, ResourceKey, ResourceView, ResumeSession, SessionId, Time, Token,
-    WallTime,
+    Acquire, AcquireRef, Acquired, Cancel, Cancelled, Claim, Closed, Command, EndReason, EndSession, Entrant, Event,
+    Expire, Gate, Get, Grant, HoldId, HolderView, IfGranted, Kind, Knock, List, Lose, Machine, Metadata, Mode, Name,
+    Now, Owner, OwnerKey, Party, Permits, Refusal, Release, Releaser, Renew, RequestId, ResourceKey, ResourceView,
+    ResumeSession, SessionId, Time, Token, WallTime,
 };
 
 use crate::reference::{Answer, News, Note, Reference};
 use crate::steps::{Action, Ask, Step, Thing, Want, Who};
 
 /// A machine, and what is known of it from outside.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sut {
-    machine: Machine,
+    machine: Machine<Doorkeeper>,
     now: Now,
     /// What each fresh id was asked for.
     things: BTreeMap<HoldId, (u32, Thing)>,
     tokens: BTreeMap<HoldId, Token>,
     /// The greatest token of each resource, whatever became of it since.
     last_tokens: BTreeMap<Thing, Token>,
+}
+
+/// A gate that steps open and shut.
+#[derive(Debug, Default)]
+struct Doorkeeper {
+    shut: BTreeMap<ResourceKey, Closed>,
+}
+
+impl Gate for Doorkeeper {
+    fn admit(&mut self, entrant: &Entrant<'_>, least: Token) -> Result<Token, Closed> {
+        self.shut.get(entrant.resource).map_or(Ok(least), |closed| Err(*closed))
+    }
+
+    fn leave(&mut self, _: HoldId, _: &ResourceKey) {}
+}
+
+impl Default for Sut {
+    fn default() -> Self {
+        Self {
+            machine: Machine::behind(Doorkeeper::default()),
+            now: Now::default(),
+            things: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            last_tokens: BTreeMap::new(),
+        }
+    }
 }
 
 impl Sut {
@@ -62,6 +88,24 @@ impl Sut {
                     claims.iter().map(|(hold, _)| *hold).filter(|hold| lost.contains(&hold_id(*hold))).collect()
                 };
                 self.apply(resume, |_, lost| Answer::Lost(in_order(lost)))
+            }
+            Action::Lose(holds) => {
+                let holds = holds.into_iter().map(hold_id).collect();
+                self.apply(Lose(holds), |_, ()| Answer::Nothing)
+            }
+            Action::Shut { thing, jammed } => {
+                let closed = if jammed { Closed::OutOfOrder("jammed") } else { Closed::ByOthers };
+                // What is due has happened before.
+                let told = self.apply(Expire, |_, ()| Answer::Nothing);
+                self.machine.gate().shut.insert(key(thing), closed);
+                told
+            }
+            Action::Open(thing) => {
+                let (_, mut notes) = self.apply(Expire, |_, ()| Answer::Nothing);
+                self.machine.gate().shut.remove(&key(thing));
+                let (answer, opened) = self.apply(Knock(key(thing)), |_, ()| Answer::Nothing);
+                notes.extend(opened);
+                (answer, notes)
             }
             Action::Expire => self.apply(Expire, |_, ()| Answer::Nothing),
             Action::Get(thing) => {
@@ -274,6 +318,7 @@ fn refused(refusal: Refusal) -> Answer {
         Refusal::LimitMismatch { .. } => "LimitMismatch",
         Refusal::RequestIdReused => "RequestIdReused",
         Refusal::ReentryTooLarge => "ReentryTooLarge",
+        Refusal::OutOfOrder(_) => "OutOfOrder",
         other => panic!("no step comes near this limit: {other}"),
     })
 }

@@ -11,6 +11,8 @@ pub(crate) struct Reference {
     pub(crate) wall: u64,
     /// Those in use.
     pub(crate) resources: Vec<Resource>,
+    /// Those whose gate is shut; whether because it can't tell who is in.
+    pub(crate) shut: Vec<(Thing, bool)>,
     /// Holds that have ended, oldest first.
     pub(crate) graves: Vec<Grave>,
     /// Every acquire so far, by its fresh id.

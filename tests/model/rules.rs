@@ -99,6 +99,17 @@ impl Reference {
                 Answer::Ended(all.len())
             }
             Action::Resume { session, claims, pending } => self.resume(*session, claims, pending),
+            Action::Lose(holds) => self.lose(holds),
+            Action::Shut { thing, jammed } => {
+                self.shut.retain(|(shut, _)| shut != thing);
+                self.shut.push((*thing, *jammed));
+                Answer::Nothing
+            }
+            Action::Open(thing) => {
+                self.shut.retain(|(shut, _)| shut != thing);
+                self.serve();
+                Answer::Nothing
+            }
             Action::Expire => Answer::Nothing,
             Action::Get(thing) => match self.resource(*thing) {
                 Some(resource) => Answer::Seen(resource.holders.len(), resource.queue.len()),
@@ -146,7 +157,8 @@ impl Reference {
 
     /// Lets in whoever is next, everywhere, until nobody fits.
     fn serve(&mut self) {
-        for resource in &mut self.resources {
+        let is_shut = |thing| self.shut.iter().any(|(shut, _)| *shut == thing);
+        for resource in self.resources.iter_mut().filter(|resource| !is_shut(resource.thing)) {
             while resource.queue.first().is_some_and(|head| resource.fits(head.ask.want)) {
                 let ask = resource.queue.remove(0).ask;
                 let mut holder = hold_now(ask, self.now, self.wall);
@@ -161,7 +173,25 @@ impl Reference {
                 resource.holders.push(holder);
             }
         }
+        self.forget_unused();
+    }
+
+    fn forget_unused(&mut self) {
         self.resources.retain(|resource| !resource.holders.is_empty() || !resource.queue.is_empty());
+    }
+
+    fn lose(&mut self, holds: &[u32]) -> Answer {
+        let mut lost = Vec::new();
+        for hold in holds.iter().copied() {
+            let holder = self.resources.iter_mut().find_map(|resource| resource.holder(hold)).map(|it| it.ask);
+            if let Some(ask) = holder.filter(|_| !lost.contains(&hold)) {
+                let (to, thing) = (ask.session(), ask.thing);
+                self.notes.push(Note { thing, what: News::Ended { to, hold, how: "BackendLost" } });
+                lost.push(hold);
+            }
+        }
+        self.end_all(&lost, "BackendLost");
+        Answer::Nothing
     }
 
     fn acquire(&mut self, ask: Ask) -> Answer {
@@ -169,13 +199,12 @@ impl Reference {
             return answer;
         }
         let (now, wall) = (self.now, self.wall);
-        let Some(resource) = self.resource(ask.thing) else {
-            let holder = hold_now(ask, now, wall);
-            let answer = holder.granted();
-            let (holders, queue) = (vec![holder], Vec::new());
+        let shut = self.shut.iter().find(|(thing, _)| *thing == ask.thing).copied();
+        if self.resource(ask.thing).is_none() {
+            let (holders, queue) = (Vec::new(), Vec::new());
             self.resources.push(Resource { thing: ask.thing, limit: ask.limit(), holders, queue });
-            return answer;
-        };
+        }
+        let Some(resource) = self.resource(ask.thing) else { return Answer::Nothing };
         if ask.limit() != resource.limit {
             return Answer::Refused("LimitMismatch");
         }
@@ -189,13 +218,24 @@ impl Reference {
             return holder.granted();
         }
         if resource.queue.is_empty() && resource.fits(ask.want) {
-            let holder = hold_now(ask, now, wall);
-            let answer = holder.granted();
-            resource.holders.push(holder);
-            return answer;
+            match shut {
+                Some((_, true)) => {
+                    self.forget_unused();
+                    return Answer::Refused("OutOfOrder");
+                }
+                Some((_, false)) => {}
+                None => {
+                    let holder = hold_now(ask, now, wall);
+                    let answer = holder.granted();
+                    resource.holders.push(holder);
+                    return answer;
+                }
+            }
         }
         if !ask.queue {
-            return Answer::Held(resource.named());
+            let holders = resource.named();
+            self.forget_unused();
+            return Answer::Held(holders);
         }
         resource.queue.push(Waiter { ask, since: wall });
         Answer::Queued { hold: ask.hold, position: resource.queue.len() }

@@ -36,6 +36,12 @@ pub(crate) enum Action {
     EndSession { session: u8, timeout: bool },
     /// A session is resumed.
     Resume { session: u8, claims: Vec<(u32, u32)>, pending: Vec<u64> },
+    /// What these holds rest on is gone.
+    Lose(Vec<u32>),
+    /// From now on the gate says that others hold it, or that it can't tell.
+    Shut { thing: Thing, jammed: bool },
+    /// The gate lets in again, and is asked.
+    Open(Thing),
     /// Nothing but time.
     Expire,
     /// Describes a resource.
@@ -121,12 +127,15 @@ fn action(reference: &Reference) -> BoxedStrategy<Action> {
                 _ => Action::ReleaseAsSession { hold, session },
             }
         }),
-        8 => (hold, thing(), any::<bool>()).prop_map(bearer_of(reference)),
+        8 => (hold.clone(), thing(), any::<bool>()).prop_map(bearer_of(reference)),
         5 => (lease, any::<bool>()).prop_map(|(hold, give_back)| Action::CancelLease { hold, give_back }),
         7 => (session(), select(&REQUESTS[..]), any::<bool>())
             .prop_map(|(session, request, give_back)| Action::CancelRequest { session, request, give_back }),
         2 => (session(), any::<bool>()).prop_map(|(session, timeout)| Action::EndSession { session, timeout }),
         4 => resume(reference),
+        2 => proptest::collection::vec(hold.clone(), 1..4).prop_map(Action::Lose),
+        1 => (thing(), any::<bool>()).prop_map(|(thing, jammed)| Action::Shut { thing, jammed }),
+        4 => open(reference),
         3 => Just(Action::Expire),
         1 => thing().prop_map(Action::Get),
     ]
@@ -198,6 +207,13 @@ fn bearer_of(reference: &Reference) -> impl Fn((u32, Thing, bool)) -> Action + u
         let thing = if right { reference.thing_of(hold).unwrap_or(thing) } else { thing };
         Action::ReleaseAsBearer { hold, thing }
     }
+}
+
+/// Mostly one that is shut.
+fn open(reference: &Reference) -> impl Strategy<Value = Action> + use<> {
+    let shut: Vec<_> = reference.shut.iter().map(|(thing, _)| *thing).collect();
+    (any::<Index>(), thing())
+        .prop_map(move |(index, other)| Action::Open(if shut.is_empty() { other } else { *index.get(&shut) }))
 }
 
 fn resume(reference: &Reference) -> impl Strategy<Value = Action> + use<> {

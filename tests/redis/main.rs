@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod acks;
 mod across;
+mod agreement;
 mod away;
 mod crowd;
 mod cut;

@@ -50,7 +50,7 @@ impl One {
                 let engine = shared.engine(router);
                 number = engine.number();
                 let misconfigured = async { misconfigured.await.unwrap_or_default() };
-                Ok(Started { engine: Arc::new(engine), misconfigured: Box::pin(misconfigured) })
+                Ok(Started { engine: Arc::new(engine), node: None, misconfigured: Box::pin(misconfigured) })
             });
             let server = server.await.unwrap();
             (server, number)

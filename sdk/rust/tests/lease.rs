@@ -174,6 +174,19 @@ async fn a_server_that_drains_still_answers_what_it_was_asked() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_cut_off_is_not_waited_for() {
+    let valid_for = Duration::from_millis(1_500);
+    let Pair { client, peer: _peer, mut home, mut other } = Pair::start(OnDisconnect::Keep, valid_for).await;
+    let leasing = tokio::spawn(client.lock("x").lease(TTL).acquire());
+    let (request, _unanswered) = acquire(&mut home).await;
+    let _next = other.resumed(LONG).await;
+    let (again, answer) = acquire(&mut other).await;
+    assert_eq!(again.request_id, request.request_id);
+    answer.send(Ok(acquired(TTL))).unwrap();
+    assert_eq!(soon(leasing).await.unwrap().unwrap().token(), 9);
+}
+
+#[tokio::test]
 async fn a_refusal_is_not_repeated() {
     let mut server = Server::start().await;
     let (client, _peer) = server.client(OnDisconnect::Keep, LONG).await;

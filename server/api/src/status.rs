@@ -89,6 +89,7 @@ impl From<&Refusal> for ErrorReason {
             Refusal::TooManyEntries | Refusal::QueueFull | Refusal::SessionFull | Refusal::EngineFull => {
                 Self::QuotaExceeded
             }
+            Refusal::OutOfOrder(_) => Self::BackendUnavailable,
         }
     }
 }

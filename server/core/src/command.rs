@@ -136,6 +136,15 @@ pub struct ResumeSession {
 #[derive(Clone, Copy, Debug)]
 pub struct Expire;
 
+/// Asks the gate again whether the head of a queue may in, because others may have let go. Outcome: none.
+#[derive(Clone, Debug)]
+pub struct Knock(pub ResourceKey);
+
+/// Ends holds because what they rest on is gone. Those whom it concerns are told, and only then are others let in.
+/// Outcome: none.
+#[derive(Clone, Debug)]
+pub struct Lose(pub Vec<HoldId>);
+
 /// Describes one resource. Outcome: a `ResourceView`, without parties if nobody uses it.
 #[derive(Clone, Debug)]
 pub struct Get(pub ResourceKey);
@@ -263,6 +272,9 @@ pub enum Refusal {
     /// The engine has too many holds and waiters.
     #[error("the server has {HOLDS_MAX} holds and waiters already; try again later")]
     EngineFull,
+    /// It can't be told whether others hold the resource.
+    #[error("{0}")]
+    OutOfOrder(&'static str),
 }
 
 /// How a hold ended.
@@ -285,7 +297,7 @@ impl EndReason {
             Self::Released => "the hold was released",
             Self::Expired => "the hold's deadline has passed",
             Self::Disconnected => "the hold's connection ended",
-            Self::BackendLost => "the store that keeps the truth was out of reach for too long",
+            Self::BackendLost => "the store that keeps the truth was out of reach for too long, or lost what it knew",
         }
     }
 }

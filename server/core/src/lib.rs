@@ -8,12 +8,14 @@
 //! A resource has a limit of permits, holders that have some of them, and a queue. An exclusive lock takes all permits of
 //! its resource, a shared lock takes one, a semaphore acquire takes what it asks for. There is one rule for grants: *the
 //! head of the queue is granted as soon as its permits are free, and nobody else is granted before it* (but for a
-//! re-entry, which takes nothing).
+//! re-entry, which takes nothing). Where others than the machine's own clients use what a resource stands for, a [`Gate`]
+//! has the last word on each grant.
 
 pub mod bounds;
 mod command;
 pub mod duration;
 mod ended;
+mod gate;
 mod id_map;
 mod ids;
 mod invalid;
@@ -28,8 +30,9 @@ mod view;
 pub use bounds::Wait;
 pub use command::{
     Acquire, AcquireRef, Acquired, Cancel, Cancelled, EndReason, EndSession, Event, Expire, Get, Grant, IfGranted,
-    Lease, List, Party, Refusal, Release, Released, Releaser, Renew, ResumeSession,
+    Knock, Lease, List, Lose, Party, Refusal, Release, Released, Releaser, Renew, ResumeSession,
 };
+pub use gate::{Closed, Entrant, Gate, Open};
 pub use ids::{HoldId, SessionId};
 pub use invalid::{Field, Invalid};
 pub use labels::{Metadata, Owner, OwnerKey, RequestId};

@@ -20,6 +20,8 @@ pub const METADATA_VALUE_MAX_BYTES: usize = 512;
 
 /// Most permits that a semaphore can have.
 pub const SEMAPHORE_LIMIT_MAX: u32 = 1_000_000;
+/// Most permits that a semaphore can have in the node scope, where each is a file.
+pub const NODE_SEMAPHORE_LIMIT_MAX: u32 = 1_000;
 /// Permits of a lock: an exclusive hold takes all of them, a shared hold takes one.
 pub const LOCK_PERMITS: u32 = u32::MAX;
 

@@ -142,11 +142,13 @@ pub(crate) struct Resource {
     pub(crate) holders: Vec<(Token, HoldId)>,
     /// In order of arrival.
     pub(crate) queue: BTreeMap<Ticket, HoldId>,
+    /// The head of the queue fits, but the gate kept it out when it was last asked.
+    pub(crate) closed: bool,
 }
 
 impl Resource {
     pub(crate) const fn new(limit: u32) -> Self {
-        Self { limit, used: 0, holders: Vec::new(), queue: BTreeMap::new() }
+        Self { limit, used: 0, holders: Vec::new(), queue: BTreeMap::new(), closed: false }
     }
 
     /// Whether that many permits are free. It says nothing of who is next in the queue.

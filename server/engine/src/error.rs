@@ -1,6 +1,6 @@
 //! What an engine can fail with.
 
-use lockstead_core::Refusal;
+use lockstead_core::{Invalid, Refusal};
 use thiserror::Error;
 
 /// What an engine answers.
@@ -12,6 +12,9 @@ pub enum EngineError {
     /// The rules do not allow it, and nothing was changed. Repeating it gives the same answer.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// This engine can't do it, and nothing was changed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The store that keeps the truth can't be reached, or does not answer. The call may have happened; see
     /// [`Engine`](crate::Engine) for what becomes of it. Holds this sentence for the caller: it names no address and no
     /// secret.

@@ -4,6 +4,8 @@
 
 mod error;
 mod memory;
+#[cfg(target_os = "linux")]
+mod node;
 mod redis;
 
 use std::future::{Ready, ready};
@@ -16,11 +18,15 @@ use lockstead_core::{
 };
 
 #[doc(hidden)]
+pub use self::redis::Mutation;
+#[doc(hidden)]
 pub use self::redis::wire;
 pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetError};
 pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;
+#[cfg(target_os = "linux")]
+pub use node::{LockFamily, NodeEngine, NodeError, NodeSettings};
 
 /// An engine's answer: at hand, or on its way. Await it in either case; one that is at hand costs no allocation.
 pub type Answer<T> = Either<Ready<Result<T>>, BoxFuture<'static, Result<T>>>;
@@ -35,7 +41,7 @@ pub fn at_hand<T>(result: Result<T>) -> Answer<T> {
 /// # Behavior
 /// - Every method is atomic: nobody sees half of its effect.
 /// - What is due at the time of a call has ended before the call takes effect.
-/// - A call that fails with [`EngineError::Refused`] has changed nothing.
+/// - A call that fails with [`EngineError::Refused`] or [`EngineError::Invalid`] has changed nothing.
 /// - A call that fails with [`EngineError::Unavailable`] may have happened. If it was an acquire, the engine gives back
 ///   what it may have got as soon as it can, and no event comes of it; any other but a resume is carried out as soon as
 ///   the engine can. Nobody need repeat it.
@@ -55,6 +61,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Behavior
     /// - Grants if the permits are free and nobody waits; else queues, or answers [`Acquired::Held`] if it may not.
+    /// - Permits may also be with programs that are nobody's clients, if the engine shares its resources with such. They
+    ///   appear in no list.
     /// - Serves a queue strictly in order of arrival: a head that does not fit holds up all behind it.
     /// - A queued acquire ends with exactly one of [`Event::Granted`], a cancel, or the end of its session.
     /// - Repeating a request (same session and number, or same request id) gives the first one's hold, or its place in

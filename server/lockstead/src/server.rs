@@ -104,11 +104,11 @@ impl Server {
     ) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(Router::new(metrics.clone()));
-        let Started { engine, misconfigured } = start(router.clone())?;
+        let Started { engine, node, misconfigured } = start(router.clone())?;
         let failed = |source| StartError::Listen { address: settings.listen.clone(), source };
         let listener = TcpListener::bind(&settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let service = Service::new(Engines::new(engine), router, metrics, Drain::default());
+        let service = Service::new(Engines::new(engine).with_node(node), router, metrics, Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;
         let app = grpc.merge(http::routes(service.clone(), http::Info::new(env!("CARGO_PKG_VERSION"))));
         let port = Port { listener, address, app, service, health };

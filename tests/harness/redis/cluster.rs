@@ -99,6 +99,40 @@ impl ClusterSetup {
         killed
     }
 
+    /// Starts those that were killed again.
+    ///
+    /// # Panics
+    /// If they do not start.
+    pub async fn restart_killed(&mut self) {
+        for node in &mut self.nodes {
+            if !node.is_running() {
+                node.restart().await;
+            }
+        }
+    }
+
+    /// Returns once all nodes find all others well, and every primary has its replica, whichever those are now.
+    ///
+    /// # Panics
+    /// If they do not recover.
+    pub async fn settle(&self) {
+        super::until("the Cluster is whole again", || async {
+            for node in &self.nodes {
+                let Ok(known) = node.try_known().await else { return false };
+                let primaries = known.iter().filter(|node| node.is_primary).count();
+                let is_primary = known.iter().any(|known| known.is_primary && known.port == node.port());
+                if known.len() != NODES || primaries != PRIMARIES || known.iter().any(|node| node.has_failed) {
+                    return false;
+                }
+                if is_primary && node.replica_count().await != 1 {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
     /// Moves the keys of `{partition}` to another primary, and returns its number.
     ///
     /// # Panics
@@ -154,8 +188,12 @@ impl ClusterSetup {
 
 impl RedisServer {
     async fn known(&self) -> Vec<Known> {
-        let lines: String = super::try_command(&self.url(), &["CLUSTER", "NODES"]).await.expect("it is in a Cluster");
-        lines.lines().map(Known::read).collect()
+        self.try_known().await.expect("it is in a Cluster")
+    }
+
+    async fn try_known(&self) -> redis::RedisResult<Vec<Known>> {
+        let lines: String = super::try_command(&self.url(), &["CLUSTER", "NODES"]).await?;
+        Ok(lines.lines().map(Known::read).collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A primary, two replicas, and three Sentinels that watch over them.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use rustix::process::Signal;
@@ -38,7 +39,10 @@ impl SentinelSetup {
         let mut nodes = vec![RedisServer::start().await];
         let port = nodes[0].port().to_string();
         for _ in 1..NODES {
-            nodes.push(RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).await);
+            // By a command, so that one that was promoted is no replica again when it is restarted.
+            let node = RedisServer::start().await;
+            node.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+            nodes.push(node);
         }
         nodes[0].has_replicas(NODES - 1).await;
         let mut sentinels = Vec::new();
@@ -150,6 +154,31 @@ impl SentinelSetup {
         self.primary().has_replicas(NODES - 1).await;
     }
 
+    /// Returns once the Sentinels have no doubt about the primary, whichever that is now, and another node follows it. (One
+    /// that has been primary goes on as if it still were, until the Sentinels see to it after ten seconds.)
+    ///
+    /// # Panics
+    /// If they do not find together.
+    pub async fn settle(&mut self) {
+        super::until("the Sentinels agree", || async {
+            let mut ports = Vec::new();
+            for sentinel in &self.sentinels {
+                ports.extend(sentinel.undoubted_primary().await);
+            }
+            let agreed = ports.len() == self.sentinels.len() && ports.windows(2).all(|pair| pair[0] == pair[1]);
+            let primary = self.nodes.iter().find(|node| agreed && Some(&node.port()) == ports.first());
+            match primary {
+                Some(primary) => primary.replica_count().await > 0,
+                None => false,
+            }
+        })
+        .await;
+        let known = self.primary_port().await;
+        self.primary = self.nodes.iter().position(|node| node.port() == known).expect("it is one of the nodes");
+        let seen = self.sentinels.iter().map(|sentinel| sentinel.daemon.log().matches("+switch-master").count());
+        self.failovers = seen.max().unwrap_or(0);
+    }
+
     fn replicas(&self) -> impl Iterator<Item = &RedisServer> {
         self.nodes.iter().enumerate().filter_map(|(index, node)| {
             let is_replica = index != self.primary && node.is_running();
@@ -186,5 +215,12 @@ impl Sentinel {
 
     fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port.number)
+    }
+
+    /// The primary's port, unless this Sentinel misses it or is about to replace it.
+    async fn undoubted_primary(&self) -> Option<u16> {
+        let asked = super::try_command(&self.url(), &["SENTINEL", "MASTER", "mymaster"]).await;
+        let known: HashMap<String, String> = asked.ok()?;
+        known.get("flags").filter(|flags| *flags == "master").and(known.get("port")?.parse().ok())
     }
 }

@@ -132,14 +132,13 @@ impl RedisServer {
     /// # Panics
     /// If they take long.
     pub async fn has_replicas(&self, count: usize) {
-        super::until("replicas follow", || async {
-            let mut following = 0;
-            for number in 0..count {
-                following += usize::from(self.info(&format!("slave{number}")).await.contains("state=online"));
-            }
-            following == count
-        })
-        .await;
+        super::until("replicas follow", || async { self.replica_count().await >= count }).await;
+    }
+
+    /// How many replicas follow it.
+    pub(super) async fn replica_count(&self) -> usize {
+        let replication: String = super::try_command(&self.url(), &["INFO", "replication"]).await.unwrap_or_default();
+        replication.lines().filter(|line| line.starts_with("slave") && line.contains("state=online")).count()
     }
 
     pub(super) fn daemon(&self) -> &Daemon {

@@ -1,17 +1,18 @@
 //! Acquire.
 
-use super::{Actor, Command, Hold, HoldState, Machine};
+use super::{Actor, Command, Hold, HoldState, Machine, least_token};
 use crate::command::{Acquire, Acquired, Party, Refusal};
+use crate::gate::{Closed, Entrant, Gate};
 use crate::ids::HoldId;
 use crate::limits::{HOLDS_MAX, HOLDS_PER_SESSION_MAX, NAMED_HOLDERS_MAX, WAITERS_PER_RESOURCE_MAX};
-use crate::resource::{Claim, Resource, ResourceKey};
+use crate::resource::{Claim, Resource, ResourceKey, Token};
 use crate::time::Now;
 use crate::view::HolderView;
 
 impl Command for Acquire {
     type Outcome = Result<Acquired, Refusal>;
 
-    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> Self::Outcome {
         let key = self.resource();
         if let Some(earlier) = machine.find_repeated(&self, &key)? {
             return machine.repeat(earlier, self.queue);
@@ -31,33 +32,46 @@ impl Acquire {
     }
 }
 
-impl Machine {
+impl<G: Gate> Machine<G> {
     /// A new request: grant it, queue it, or turn it away.
     fn admit(&mut self, now: Now, acquire: Acquire, key: &ResourceKey) -> Result<Acquired, Refusal> {
         let permits = acquire.claim.permits();
-        let (free, waiters) = match self.resources.get(key) {
+        let (fits, waiters) = match self.resources.get(key) {
             Some(resource) if resource.limit != acquire.claim.limit() => {
                 return Err(Refusal::LimitMismatch { in_use: resource.limit });
             }
             Some(resource) => (resource.queue.is_empty() && resource.fits(permits), resource.queue.len()),
             None => (true, 0),
         };
-        if !free && !acquire.queue {
+        let admitted = if fits { self.ask_gate(now, &acquire, key)? } else { None };
+        if admitted.is_none() && !acquire.queue {
             return Ok(Acquired::Held { holders: self.named_holders(key) });
         }
-        if !free && waiters >= WAITERS_PER_RESOURCE_MAX {
+        if admitted.is_none() && waiters >= WAITERS_PER_RESOURCE_MAX {
             return Err(Refusal::QueueFull);
         }
         self.last_ticket += 1;
         let id = acquire.hold;
-        self.resources.entry(key.clone()).or_insert_with(|| Resource::new(acquire.claim.limit()));
+        let resource = self.resources.entry(key.clone()).or_insert_with(|| Resource::new(acquire.claim.limit()));
+        resource.closed |= fits && admitted.is_none();
         self.link(now, acquire, key.clone());
-        if free {
-            let grant = self.grant(now, id).ok_or(Refusal::HoldNotFound)?;
+        if let Some(token) = admitted {
+            let grant = self.grant(now, id, token).ok_or(Refusal::HoldNotFound)?;
             return Ok(Acquired::Granted(grant));
         }
         self.enqueue(id, key);
         Ok(Acquired::Queued { hold: id, position: waiters + 1 })
+    }
+
+    /// The token with which the gate lets a new request in; none if others hold the resource.
+    fn ask_gate(&mut self, now: Now, acquire: &Acquire, key: &ResourceKey) -> Result<Option<Token>, Refusal> {
+        let Acquire { hold, claim, owner, .. } = acquire;
+        let entrant = Entrant { hold: *hold, resource: key, claim: *claim, owner, at: now.wall };
+        match self.gate.admit(&entrant, least_token(self.last_token, now)) {
+            Ok(token) => Ok(Some(token)),
+            Err(Closed::ByOthers) => Ok(None),
+            Err(Closed::OutOfOrder(why)) => Err(Refusal::OutOfOrder(why)),
+        }
     }
 
     /// Enters a new hold into the indexes by id, session and request.

@@ -2,8 +2,9 @@
 
 use super::{HoldState, Machine};
 use crate::command::Party;
+use crate::gate::Gate;
 
-impl Machine {
+impl<G: Gate> Machine<G> {
     /// Checks the whole state, at the cost of walking through all of it.
     ///
     /// # Panics
@@ -15,9 +16,9 @@ impl Machine {
             let permits: u64 = resource.holders.iter().map(|(_, id)| u64::from(self.holds[id].claim.permits())).sum();
             assert_eq!(permits, u64::from(resource.used), "permits of {key:?}");
             assert!(resource.used <= resource.limit, "{key:?} is granted beyond its limit");
-            if let Some(head) = resource.queue.values().next() {
-                assert!(!resource.fits(self.holds[head].claim.permits()), "the head of {key:?} fits and waits");
-            }
+            let head = resource.queue.values().next();
+            let head_fits = head.is_some_and(|head| resource.fits(self.holds[head].claim.permits()));
+            assert_eq!(head_fits, resource.closed, "only the gate keeps a head of {key:?} out that fits");
             for (token, id) in &resource.holders {
                 assert!(matches!(&self.holds[id].state, HoldState::Held { token: own, .. } if own == token));
                 assert_eq!(self.holds[id].resource, *key);

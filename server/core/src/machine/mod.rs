@@ -1,6 +1,7 @@
 //! The state, and the few steps of which every command is made.
 
 mod acquire;
+mod gate;
 mod invariants;
 mod query;
 mod release;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::command::{EndReason, Event, Expire, Grant, Lease, Party, Refusal};
 use crate::ended::{EndedHold, EndedHolds};
+use crate::gate::{Entrant, Gate, Open};
 use crate::id_map::IdHasherBuilder;
 use crate::ids::{HoldId, SessionId};
 use crate::labels::{Metadata, Owner, OwnerKey, RequestId};
@@ -25,8 +27,9 @@ use crate::time::{Now, Time, WallTime};
 const TOKEN_CLOCK_END: u64 = TOKEN_END / 2;
 
 /// All resources of one engine. See the crate's description for the rules.
-#[derive(Debug, Default)]
-pub struct Machine {
+#[derive(Debug)]
+pub struct Machine<G = Open> {
+    gate: G,
     resources: BTreeMap<ResourceKey, Resource>,
     /// Holders and waiters alike. Every id in the other maps is in here.
     holds: HashMap<HoldId, Hold, IdHasherBuilder>,
@@ -52,7 +55,7 @@ pub trait Command {
 
     /// Carries the command out. Call [`Machine::apply`] instead, which first ends what is due.
     #[doc(hidden)]
-    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome;
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> Self::Outcome;
 }
 
 /// What a command did.
@@ -143,12 +146,41 @@ impl Hold {
             Party::Lease { .. } => None,
         }
     }
+
+    fn entrant(&self, id: HoldId, now: Now) -> Entrant<'_> {
+        Entrant { hold: id, resource: &self.resource, claim: self.claim, owner: &self.owner, at: now.wall }
+    }
 }
 
 impl Machine {
     /// A machine in which nothing is held.
     pub fn new() -> Self {
-        Self::default()
+        Self::behind(Open)
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<G: Gate> Machine<G> {
+    /// A machine in which nothing is held, and that grants what this gate lets in.
+    pub fn behind(gate: G) -> Self {
+        Self {
+            gate,
+            resources: BTreeMap::new(),
+            holds: HashMap::default(),
+            sessions: HashMap::default(),
+            requests: BTreeMap::new(),
+            actors: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            ended: EndedHolds::default(),
+            last_ticket: 0,
+            last_token: 0,
+            events: Vec::new(),
+        }
     }
 
     /// Ends what is due at `now`, then carries out `command`. Times should not go back; where one does,
@@ -187,19 +219,24 @@ impl Machine {
                 self.resources.remove(key);
                 return;
             }
+            resource.closed = false;
             let Some((&ticket, &id)) = resource.queue.first_key_value() else { return };
             let Some(hold) = self.holds.get(&id) else { return };
             if !resource.fits(hold.claim.permits()) {
                 return;
             }
+            let Ok(token) = self.gate.admit(&hold.entrant(id, now), least_token(self.last_token, now)) else {
+                resource.closed = true;
+                return;
+            };
             resource.queue.remove(&ticket);
-            self.promote(now, id, ticket);
+            self.promote(now, id, ticket, token);
         }
     }
 
     /// Makes a waiter that has left the queue a holder, and lets its own re-entries in.
-    fn promote(&mut self, now: Now, id: HoldId, ticket: Ticket) {
-        if let Some(grant) = self.grant(now, id) {
+    fn promote(&mut self, now: Now, id: HoldId, ticket: Ticket, token: Token) {
+        if let Some(grant) = self.grant(now, id, token) {
             self.announce(id, grant);
         }
         let Some(actor) = self.holds.get(&id).and_then(Hold::actor) else { return };
@@ -230,9 +267,10 @@ impl Machine {
     }
 
     /// Makes `id`, which is neither in the queue nor a holder, a holder of its resource. The caller has checked that its
-    /// permits are free.
-    fn grant(&mut self, now: Now, id: HoldId) -> Option<Grant> {
-        let token = self.next_token(now);
+    /// permits are free, and the gate has let it in with this token.
+    fn grant(&mut self, now: Now, id: HoldId, token: Token) -> Option<Grant> {
+        debug_assert!(token.0 > self.last_token, "tokens grow");
+        self.last_token = token.0;
         let hold = self.holds.get_mut(&id)?;
         let (entries, deadline) = match &hold.party {
             Party::Session { request, .. } => (vec![*request], None),
@@ -289,6 +327,7 @@ impl Machine {
                 if let Some(deadline) = deadline {
                     self.deadlines.remove(&(deadline.at, id));
                 }
+                self.gate.leave(id, &hold.resource);
             }
         }
         self.unlink(id, &hold);
@@ -360,17 +399,16 @@ impl Machine {
             lease: deadline.map(|Deadline { wall, ttl, .. }| Lease { ttl, expires_at: wall }),
         })
     }
+}
 
-    /// Tokens grow with every grant, and across restarts because they start from the wall clock.
-    fn next_token(&mut self, now: Now) -> Token {
-        self.last_token = (self.last_token + 1).max(now.wall.as_micros().min(TOKEN_CLOCK_END));
-        Token(self.last_token)
-    }
+/// Tokens grow with every grant, and across restarts because they start from the wall clock.
+fn least_token(last: u64, now: Now) -> Token {
+    Token((last + 1).max(now.wall.as_micros().min(TOKEN_CLOCK_END)))
 }
 
 impl Command for Expire {
     type Outcome = ();
 
     /// Every command expires first, so there is nothing left to do.
-    fn run(self, _: &mut Machine, _: Now) {}
+    fn run<G: Gate>(self, _: &mut Machine<G>, _: Now) {}
 }

@@ -4,6 +4,7 @@ use std::ops::Bound;
 
 use super::{Command, HoldState, Machine};
 use crate::command::{Get, List};
+use crate::gate::Gate;
 use crate::limits::{DESCRIBED_PARTIES_MAX, PAGE_BYTES_MAX};
 use crate::name::Name;
 use crate::resource::{Kind, Resource, ResourceKey};
@@ -13,7 +14,7 @@ use crate::view::{HolderView, ResourceView, WaiterView};
 impl Command for Get {
     type Outcome = ResourceView;
 
-    fn run(self, machine: &mut Machine, _: Now) -> ResourceView {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, _: Now) -> ResourceView {
         match machine.resources.get(&self.0) {
             Some(resource) => machine.view(&self.0, resource),
             None => ResourceView {
@@ -31,7 +32,7 @@ impl Command for Get {
 impl Command for List {
     type Outcome = Vec<ResourceView>;
 
-    fn run(self, machine: &mut Machine, _: Now) -> Vec<ResourceView> {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, _: Now) -> Vec<ResourceView> {
         let key = |name| ResourceKey { kind: self.kind, name };
         let from = match self.after {
             Some(after) if after.as_str() >= self.prefix.as_str() => Bound::Excluded(key(after)),
@@ -52,7 +53,7 @@ impl Command for List {
     }
 }
 
-impl Machine {
+impl<G: Gate> Machine<G> {
     fn view(&self, key: &ResourceKey, resource: &Resource) -> ResourceView {
         let waiters = resource.queue.values().take(DESCRIBED_PARTIES_MAX).enumerate();
         ResourceView {

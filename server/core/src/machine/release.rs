@@ -4,6 +4,7 @@ use super::{Command, Hold, HoldState, Machine};
 use crate::command::{
     AcquireRef, Cancel, Cancelled, EndReason, Event, IfGranted, Refusal, Release, Released, Releaser,
 };
+use crate::gate::Gate;
 use crate::ids::{HoldId, SessionId};
 use crate::resource::ResourceKey;
 use crate::time::Now;
@@ -11,7 +12,7 @@ use crate::time::Now;
 impl Command for Release {
     type Outcome = Result<Released, Refusal>;
 
-    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> Self::Outcome {
         match self.by {
             Releaser::Session(session) => machine.release_entry(now, self.hold, session),
             Releaser::Bearer(key) => machine.release_whole(now, self.hold, &key),
@@ -22,7 +23,7 @@ impl Command for Release {
 impl Command for Cancel {
     type Outcome = Cancelled;
 
-    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> Self::Outcome {
         let (id, entry) = match self.acquire {
             AcquireRef::Hold(id) => (Some(id), None),
             AcquireRef::Request(session, request) => {
@@ -47,7 +48,7 @@ impl Command for Cancel {
     }
 }
 
-impl Machine {
+impl<G: Gate> Machine<G> {
     /// Gives back one entry of a session's hold, and with the last entry the hold.
     fn release_entry(&mut self, now: Now, id: HoldId, by: SessionId) -> Result<Released, Refusal> {
         let Some(hold) = self.holds.get_mut(&id).filter(|hold| hold.session() == Some(by)) else {

@@ -2,12 +2,13 @@
 
 use super::{Command, Deadline, HoldState, Machine};
 use crate::command::{Grant, Refusal, Renew};
+use crate::gate::Gate;
 use crate::time::Now;
 
 impl Command for Renew {
     type Outcome = Result<Grant, Refusal>;
 
-    fn run(self, machine: &mut Machine, now: Now) -> Self::Outcome {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> Self::Outcome {
         let id = self.hold;
         let Some(hold) = machine.holds.get_mut(&id).filter(|hold| hold.resource == self.resource) else {
             return Err(machine.why_not_held(id, Some(&self.resource)));

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Command, Hold, HoldState, Machine};
 use crate::command::{EndReason, EndSession, Party, ResumeSession};
+use crate::gate::Gate;
 use crate::ids::{HoldId, SessionId};
 use crate::time::Now;
 
 impl Command for EndSession {
     type Outcome = usize;
 
-    fn run(self, machine: &mut Machine, now: Now) -> usize {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> usize {
         let ids = machine.holds_of(self.session);
         machine.remove_all(now, &ids, self.reason);
         ids.len()
@@ -20,7 +21,7 @@ impl Command for EndSession {
 impl Command for ResumeSession {
     type Outcome = Vec<HoldId>;
 
-    fn run(self, machine: &mut Machine, now: Now) -> Vec<HoldId> {
+    fn run<G: Gate>(self, machine: &mut Machine<G>, now: Now) -> Vec<HoldId> {
         let claimed: BTreeMap<_, _> = self.holds.iter().copied().collect();
         let pending: BTreeSet<_> = self.pending.iter().copied().collect();
         let mut given_up = Vec::new();
@@ -36,7 +37,7 @@ impl Command for ResumeSession {
     }
 }
 
-impl Machine {
+impl<G: Gate> Machine<G> {
     /// The holders and waiters of a session, each once, in a fixed order.
     fn holds_of(&self, session: SessionId) -> Vec<HoldId> {
         let ids: BTreeSet<_> = self.sessions.get(&session).into_iter().flat_map(BTreeMap::values).copied().collect();

@@ -14,7 +14,7 @@ use super::call::{AWAY, At, Call, Then, read_made, read_reason};
 use super::record::{self, number, text};
 use super::table::{Index, State, Table};
 use super::wire::{Link, WireError};
-use super::{OPERATE, Shared, Status, lock};
+use super::{Shared, Status, lock};
 use crate::Readiness;
 
 /// Most operations in one call.
@@ -142,7 +142,11 @@ impl Partition {
     }
 
     pub(super) fn set_status(&self, status: Status) {
-        if let Some(known) = lock(&self.shared.statuses).get_mut(usize::from(self.index)) {
+        let mut statuses = lock(&self.shared.statuses);
+        let Some(known) = statuses.get_mut(usize::from(self.index)) else { return };
+        if *known != status {
+            // The server tells of the engine as a whole.
+            tracing::debug!(partition = self.index, ?status);
             *known = status;
         }
     }
@@ -225,13 +229,13 @@ impl Partition {
             super::figure(lockstead_core::limits::WAITERS_PER_RESOURCE_MAX),
         ];
         args.extend(operations.iter().flatten().cloned());
-        let (keys, twice) = (self.keys.clone(), settings.send_twice);
+        let (keys, script, twice) = (self.keys.clone(), settings.script(), settings.send_twice);
         let sent = now();
         let calling = async {
             let copy = twice.then(|| args.clone());
-            let answer = link.call(&OPERATE, &keys, args).await;
+            let answer = link.call(script, &keys, args).await;
             if let Some(copy) = copy {
-                link.call(&OPERATE, &keys, copy).await?;
+                link.call(script, &keys, copy).await?;
             }
             answer
         };

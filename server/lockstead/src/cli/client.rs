@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lockstead_client::{Builder, Client, Demand, Error, Guard, Lease, Lock, Request, Result, Semaphore};
-use lockstead_core::{Wait, duration};
+use lockstead_core::{Scope, Wait, duration};
 
 use super::Exit;
 use super::say::say;
@@ -21,11 +21,37 @@ pub(super) struct ClientArgs {
     pub(super) connect_timeout: Duration,
 }
 
+/// Among whom a name is known.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct ScopeArgs {
+    /// Among whom: all servers of the cluster, or the programs of the server's machine
+    #[arg(long, value_name = "SCOPE", default_value = "cluster")]
+    scope: ScopeName,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ScopeName {
+    Cluster,
+    Node,
+}
+
+impl ScopeArgs {
+    pub(super) fn scope(self) -> Scope {
+        match self.scope {
+            ScopeName::Cluster => Scope::Cluster,
+            ScopeName::Node => Scope::Node,
+        }
+    }
+}
+
 /// What to acquire.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ClaimArgs {
     /// Name of the lock or semaphore; `/` separates levels
     pub(super) name: String,
+
+    #[command(flatten)]
+    pub(super) scope: ScopeArgs,
 
     /// Share the lock with other shared holders
     #[arg(long, conflicts_with_all = ["permits", "limit"])]
@@ -86,11 +112,11 @@ impl ClaimArgs {
     }
 
     fn permits_of(&self, client: &Client, limit: u32) -> Request<Semaphore> {
-        client.semaphore(&self.name, limit).permits(self.permits.unwrap_or(1))
+        client.semaphore(&self.name, limit).scope(self.scope.scope()).permits(self.permits.unwrap_or(1))
     }
 
     fn lock_of(&self, client: &Client) -> Request<Lock> {
-        let lock = client.lock(&self.name);
+        let lock = client.lock(&self.name).scope(self.scope.scope());
         if self.shared { lock.shared() } else { lock }
     }
 }

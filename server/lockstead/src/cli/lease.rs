@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstead_core::{HoldId, bounds, duration};
 
 use super::Exit;
-use super::client::{ClaimArgs, ClientArgs, WaitArg, fail};
+use super::client::{ClaimArgs, ClientArgs, ScopeArgs, WaitArg, fail};
 use super::say::say;
 
 /// Acquire a lease and print its hold id
@@ -57,6 +57,9 @@ pub(super) struct ReleaseArgs {
     semaphore: bool,
 
     #[command(flatten)]
+    scope: ScopeArgs,
+
+    #[command(flatten)]
     client: ClientArgs,
 }
 
@@ -95,9 +98,9 @@ pub(super) async fn release(args: ReleaseArgs) -> ExitCode {
     };
     let released = if args.semaphore {
         // The limit is of no account here.
-        client.semaphore(&args.name, 1).release(args.hold_id).await
+        client.semaphore(&args.name, 1).scope(args.scope.scope()).release(args.hold_id).await
     } else {
-        client.lock(&args.name).release(args.hold_id).await
+        client.lock(&args.name).scope(args.scope.scope()).release(args.hold_id).await
     };
     match released {
         Ok(()) => ExitCode::SUCCESS,

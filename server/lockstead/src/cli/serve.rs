@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
@@ -20,6 +21,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
         }
     };
     init_logs(settings.log_format);
+    raise_descriptor_limit();
     let server = match Server::bind(&settings).await {
         Ok(server) => server,
         Err(error) => {
@@ -40,6 +42,15 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     }
     tracing::info!("stopped");
     ExitCode::SUCCESS
+}
+
+/// Connections and lock files are many descriptors. The limit that a process starts with is low on many systems, for the
+/// sake of programs that can't deal with large numbers.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// From here on SIGTERM and SIGINT are heard. What it returns is ready when one has come.

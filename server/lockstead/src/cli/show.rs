@@ -10,7 +10,7 @@ use lockstead_client::{Client, Error, Kind, Lease, Mode, Resource};
 use lockstead_core::duration;
 use serde_json::{Value, json};
 
-use super::client::{ClientArgs, fail};
+use super::client::{ClientArgs, ScopeArgs, fail};
 
 /// List what is held or waited for
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,9 @@ pub(super) struct LsArgs {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    scope: ScopeArgs,
 
     #[command(flatten)]
     client: ClientArgs,
@@ -40,6 +43,9 @@ pub(super) struct GetArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    scope: ScopeArgs,
 
     #[command(flatten)]
     client: ClientArgs,
@@ -64,7 +70,12 @@ pub(super) async fn ls(args: LsArgs) -> ExitCode {
 pub(super) async fn get(args: GetArgs) -> ExitCode {
     let found = async {
         let client = args.client.builder(None).connect().await?;
-        if args.semaphore { client.semaphore(&args.name, 1).get().await } else { client.lock(&args.name).get().await }
+        let scope = args.scope.scope();
+        if args.semaphore {
+            client.semaphore(&args.name, 1).scope(scope).get().await
+        } else {
+            client.lock(&args.name).scope(scope).get().await
+        }
     };
     match found.await {
         Ok(resource) if args.json => _ = writeln!(std::io::stdout(), "{}", resource_json(&resource)),
@@ -76,8 +87,9 @@ pub(super) async fn get(args: GetArgs) -> ExitCode {
 
 async fn list(args: &LsArgs) -> Result<Vec<Resource>, Error> {
     let client: Client = args.client.builder(None).connect().await?;
-    let mut resources = client.list_locks(&args.prefix).all().await?;
-    resources.extend(client.list_semaphores(&args.prefix).all().await?);
+    let scope = args.scope.scope();
+    let mut resources = client.list_locks(&args.prefix).scope(scope).all().await?;
+    resources.extend(client.list_semaphores(&args.prefix).scope(scope).all().await?);
     resources.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(resources)
 }

@@ -1,5 +1,6 @@
 //! Settings of the server: from flags, then `LOCKSTEAD_…` variables, then a TOML file, then defaults.
 
+mod node;
 mod redis;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use lockstead_engine::RedisTargetError;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub use node::{LockFamily, Node};
 pub use redis::{Redis, RedisUrls};
 
 use crate::telemetry::LogFormat;
@@ -56,6 +58,20 @@ pub struct ServeArgs {
     #[arg(long, value_name = "D", env = "LOCKSTEAD_SERVER_LEASE", value_parser = duration::parse)]
     pub server_lease: Option<Duration>,
 
+    /// Folder for the lock files of the node scope, made if there is none [default: `lockstead` in the runtime directory]
+    ///
+    /// The runtime directory is `$XDG_RUNTIME_DIR`, or /run. Whoever may use the folder may use its locks: what is made in it
+    /// has its permissions. Without the flag, a server that can't use the folder goes without the node scope.
+    #[arg(long, value_name = "DIR", env = "LOCKSTEAD_LOCK_DIR")]
+    pub lock_dir: Option<PathBuf>,
+
+    /// Which of the kernel's locks the node scope takes [default: flock]
+    ///
+    /// With `flock` it shares files with flock(1), Python's portalocker and filelock; with `both` also with programs that use
+    /// fcntl or lockf, such as Python's fasteners.
+    #[arg(long, value_name = "FAMILY", env = "LOCKSTEAD_LOCK_FAMILY")]
+    pub lock_family: Option<LockFamily>,
+
     /// How long a shutdown waits for sessions to move and for requests in progress, such as 10s [default: 10s]
     #[arg(long, value_name = "D", env = "LOCKSTEAD_DRAIN_TIMEOUT", value_parser = duration::parse)]
     pub drain_timeout: Option<Duration>,
@@ -78,6 +94,8 @@ struct File {
     redis_min_acks: Option<u32>,
     #[serde(default, deserialize_with = "read_duration")]
     server_lease: Option<Duration>,
+    lock_dir: Option<PathBuf>,
+    lock_family: Option<LockFamily>,
 }
 
 /// The settings in force.
@@ -91,6 +109,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What keeps the truth, if it is not this server's memory.
     pub redis: Option<Redis>,
+    /// Where the locks of the node scope are.
+    pub node: Node,
 }
 
 /// A setting that can't be used.
@@ -115,7 +135,7 @@ pub enum ConfigError {
     /// The address is none.
     #[error("`{0}` is no address to listen on; write a host and a port, such as 127.0.0.1:7420 or [::1]:7420")]
     Listen(String),
-    /// Where Redis is can't be understood, or its certificates can't be checked.
+    /// It can't be reached as it was said.
     #[error("--redis: {0}")]
     Redis(#[from] RedisTargetError),
     /// A setting that is in vain without Redis.
@@ -146,6 +166,7 @@ impl Settings {
                 min_acks: args.redis_min_acks.or(file.redis_min_acks),
                 server_lease: args.server_lease.or(file.server_lease),
             })?,
+            node: Node::new(args.lock_dir.or(file.lock_dir), args.lock_family.or(file.lock_family)),
         })
     }
 }
@@ -219,9 +240,9 @@ mod tests {
         let empty = certificates.path().to_str().unwrap();
         let tls = "redis = 'rediss://u:hunter2@h'\nredis_ca =";
         for (text, told) in [
-            ("redis = ''", "number 1 "),
-            ("redis = 'http://u:hunter2@h'", "number 1 "),
-            ("redis = 'redis://h, redis://u:hunter2@'", "number 2 "),
+            ("redis = ''", "--redis: Redis URL number 1"),
+            ("redis = 'http://u:hunter2@h'", "number 1"),
+            ("redis = 'redis://h,redis://u:hunt,er2@i'", "number 2"),
             ("rediss = 'redis://u:hunter2@h,redis://u:hunter2@i'", "rediss"),
             ("redis_min_acks = 'redis://u:hunter2@h'", "redis_min_acks"),
             ("redis_min_acks = 1", "--redis-min-acks"),
@@ -239,12 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_directory_is_asked_for_or_not() {
+        let node = Settings::load(ServeArgs::default()).unwrap().node;
+        assert!(node.directory.ends_with("lockstead") && !node.is_asked_for && node.family == LockFamily::Flock);
+        let flags = ServeArgs { lock_dir: Some("/a".into()), ..ServeArgs::default() };
+        let node = with_file("lock_dir = '/b'\nlock_family = 'both'", flags).unwrap().node;
+        assert_eq!(node, Node { directory: "/a".into(), family: LockFamily::Both, is_asked_for: true });
+    }
+
+    #[test]
     fn a_bad_setting_says_what_is_wrong() {
         for (text, told) in [
             ("lisen = 'x'", "lisen"),
             ("drain_timeout = 5", "drain_timeout"),
             ("drain_timeout = '5'", "not a duration"),
             ("log_format = 'xml'", "xml"),
+            ("lock_family = 'lockf'", "lockf"),
             ("listen = '7420'", "7420"),
             ("listen = ", "listen"),
         ] {

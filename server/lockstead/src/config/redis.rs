@@ -16,7 +16,7 @@ const SERVER_LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 /// Where Redis is, and how far it is trusted.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// Its addresses, and how to log in there.
+    /// Its addresses, and who may sign its certificates.
     pub target: RedisTarget,
     /// How many replicas must have a grant before it counts.
     pub min_acks: u32,

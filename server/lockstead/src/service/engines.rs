@@ -17,6 +17,7 @@ const NODE_BIT: u128 = 1;
 #[derive(Clone)]
 pub struct Engines {
     cluster: Arc<dyn Engine>,
+    node: Option<Arc<dyn Engine>>,
     /// Calls whose callers have gone.
     calls: TaskTracker,
 }
@@ -24,14 +25,23 @@ pub struct Engines {
 impl Engines {
     /// With this engine for the cluster scope.
     pub fn new(cluster: Arc<dyn Engine>) -> Self {
-        Self { cluster, calls: TaskTracker::new() }
+        Self { cluster, node: None, calls: TaskTracker::new() }
+    }
+
+    /// With this engine for the node scope, if there is one.
+    #[must_use]
+    pub fn with_node(self, node: Option<Arc<dyn Engine>>) -> Self {
+        Self { node, ..self }
     }
 
     /// The engine of a scope.
     pub fn of(&self, scope: Scope) -> Result<&Arc<dyn Engine>> {
         match scope {
             Scope::Cluster => Ok(&self.cluster),
-            Scope::Node => Err(Invalid::new(Field::Scope, "this server offers the cluster scope only").into()),
+            Scope::Node => {
+                let none = || Invalid::new(Field::Scope, "this server offers the cluster scope only").into();
+                self.node.as_ref().ok_or_else(none)
+            }
         }
     }
 
@@ -49,7 +59,7 @@ impl Engines {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (Scope, &Arc<dyn Engine>)> {
-        std::iter::once((Scope::Cluster, &self.cluster))
+        std::iter::once((Scope::Cluster, &self.cluster)).chain(self.node.iter().map(|node| (Scope::Node, node)))
     }
 
     /// What people call them.
@@ -116,5 +126,9 @@ mod tests {
         let engines = Engines::new(Arc::new(MemoryEngine::start(SharedKey::from_bytes([0; 32]), router)));
         assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Cluster)), Scope::Cluster);
         assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Node)), Scope::Cluster, "there is no other");
+        let node = engines.of(Scope::Cluster).unwrap().clone();
+        let engines = engines.with_node(Some(node));
+        assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Cluster)), Scope::Cluster);
+        assert_eq!(engines.scope_of_hold(new_hold_id(Scope::Node)), Scope::Node);
     }
 }

@@ -86,6 +86,7 @@ impl From<EngineError> for Error {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Refused(refusal) => Self::Refused(refusal),
+            EngineError::Invalid(invalid) => Self::Invalid(invalid),
             EngineError::Unavailable(why) => Self::BackendUnavailable(why),
         }
     }

@@ -80,7 +80,7 @@ pub fn loss_message(reason: LossReason) -> &'static str {
         LossReason::Broken => "somebody else ended the hold",
         LossReason::Disconnected => "the stream ended",
         LossReason::ServerLost => "the server is shutting down",
-        LossReason::BackendLost => "the server can't reach the store that keeps the truth",
+        LossReason::BackendLost => "the store that keeps the truth can't be reached, or has lost what it knew",
         LossReason::Unspecified => "",
     }
 }

@@ -1,6 +1,7 @@
 //! The rules as scripts: one command and all it does per line; see [`script::run`] for how to read them.
 
 mod acquire;
+mod gate;
 mod query;
 mod release;
 mod renew;

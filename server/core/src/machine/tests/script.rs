@@ -1,14 +1,15 @@
 //! A machine on a fake clock, driven by scripts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::duration;
 use crate::machine::{Applied, Command, Machine};
 use crate::{
-    Acquire, AcquireRef, Acquired, Cancel, Cancelled, Claim, EndReason, EndSession, Event, Expire, Get, Grant, HoldId,
-    HolderView, IfGranted, Kind, Metadata, Mode, Name, Now, Owner, OwnerKey, Party, Permits, Refusal, Release,
-    Releaser, Renew, RequestId, ResourceKey, ResumeSession, SessionId, Time, Token, WallTime,
+    Acquire, AcquireRef, Acquired, Cancel, Cancelled, Claim, Closed, EndReason, EndSession, Entrant, Event, Expire,
+    Gate, Get, Grant, HoldId, HolderView, IfGranted, Kind, Knock, Lose, Metadata, Mode, Name, Now, Owner, OwnerKey,
+    Party, Permits, Refusal, Release, Releaser, Renew, RequestId, ResourceKey, ResumeSession, SessionId, Time, Token,
+    WallTime,
 };
 
 /// Runs a script on a new machine. Each line is a command, `->`, and what it must do: the outcome, then the events, in
@@ -26,24 +27,68 @@ use crate::{
 /// resume s1 A B*2 #5         resumes it: it claims A, two entries of B, and will repeat its request 5.
 /// at 10s                     lets time pass.       wall 10s              sets the wall clock alone.
 /// show lock:x                holders | waiters, by their owner texts.
+/// shut lock:x                from now on the gate says that others hold it;  jam lock:x   that it can't tell.
+/// open lock:x                the gate lets in again, once it is asked.       knock lock:x asks it.
+/// lose A B                   what these holds rest on is gone.
+/// tokens 5000                the gate gives no smaller tokens.
 /// ```
 pub(super) fn run(text: &str) {
     let mut script = Script::default();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (command, expected) = line.split_once("->").unwrap_or_else(|| panic!("no `->` in: {line}"));
-        assert_eq!(script.step(command.trim()), expected.trim(), "after: {line}");
+        assert_eq!(script.step(command.trim()).trim(), expected.trim(), "after: {line}");
+    }
+}
+
+/// A gate that a script opens and shuts. It knows who is in.
+#[derive(Debug, Default)]
+pub(super) struct Doorkeeper {
+    shut: BTreeMap<ResourceKey, Closed>,
+    inside: BTreeSet<HoldId>,
+    least_token: u64,
+}
+
+impl Doorkeeper {
+    fn change(&mut self, change: &str, what: &str) {
+        match change {
+            "shut" => _ = self.shut.insert(resource(what), Closed::ByOthers),
+            "jam" => _ = self.shut.insert(resource(what), Closed::OutOfOrder("jammed")),
+            "open" => _ = self.shut.remove(&resource(what)),
+            "tokens" => self.least_token = what.parse().unwrap(),
+            _ => panic!("no such command: {change}"),
+        }
+    }
+}
+
+impl Gate for Doorkeeper {
+    fn admit(&mut self, entrant: &Entrant<'_>, least: Token) -> Result<Token, Closed> {
+        if let Some(closed) = self.shut.get(entrant.resource) {
+            return Err(*closed);
+        }
+        assert!(self.inside.insert(entrant.hold), "nobody comes in twice");
+        Ok(least.max(Token::from_number(self.least_token)))
+    }
+
+    fn leave(&mut self, hold: HoldId, _: &ResourceKey) {
+        assert!(self.inside.remove(&hold), "who leaves was in");
     }
 }
 
 /// A machine, its clock, and the names of its holds.
-#[derive(Default)]
 pub(super) struct Script {
-    pub(super) machine: Machine,
+    pub(super) machine: Machine<Doorkeeper>,
     pub(super) now: Now,
     labels: BTreeMap<HoldId, String>,
     /// By hold, to see that a hold keeps its token.
     tokens: BTreeMap<HoldId, Token>,
     last_token: Option<Token>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let machine = Machine::behind(Doorkeeper::default());
+        Self { machine, now: Now::default(), labels: BTreeMap::new(), tokens: BTreeMap::new(), last_token: None }
+    }
 }
 
 impl Script {
@@ -73,12 +118,8 @@ impl Script {
                 })
             }
             ["cancel", which, if_granted] => {
-                let acquire = match which.split_once('#') {
-                    Some((of, request)) => AcquireRef::Request(session(of), request.parse().unwrap()),
-                    None => AcquireRef::Hold(self.hold(which)),
-                };
-                let if_granted = if *if_granted == "keep" { IfGranted::Keep } else { IfGranted::GiveBack };
-                self.tell(Cancel { acquire, if_granted }, |_, outcome| cancelled(&outcome))
+                let cancel = self.read_cancel(which, if_granted);
+                self.tell(cancel, |_, outcome| cancelled(&outcome))
             }
             ["end", whose, reason @ ..] => {
                 let reason = if reason == ["Expired"] { EndReason::Expired } else { EndReason::Disconnected };
@@ -112,6 +153,15 @@ impl Script {
                     format!("{} | {}", owners(&view.holders), join(waiters)).trim().to_owned()
                 })
             }
+            ["knock", key] => self.tell(Knock(resource(key)), |_, ()| String::new()),
+            ["lose", holds @ ..] => {
+                let holds = holds.iter().map(|label| self.hold(label)).collect();
+                self.tell(Lose(holds), |_, ()| String::new())
+            }
+            [change, what] => {
+                self.machine.gate().change(change, what);
+                String::new()
+            }
             _ => panic!("no such command: {line}"),
         }
     }
@@ -119,6 +169,7 @@ impl Script {
     fn tell<C: Command>(&mut self, command: C, outcome_text: impl Fn(&mut Self, C::Outcome) -> String) -> String {
         let Applied { outcome, events } = self.machine.apply(self.now, command);
         self.machine.assert_invariants();
+        self.assert_holders_are_in();
         // What was due has happened before the command took effect, so its grants are the older ones.
         let events: Vec<_> = events.iter().map(|event| self.event(event)).collect();
         let mut text = outcome_text(self, outcome);
@@ -127,6 +178,12 @@ impl Script {
             write!(text, "{separator}{event}").unwrap();
         }
         text
+    }
+
+    fn assert_holders_are_in(&mut self) {
+        let holders = self.machine.resources.values().flat_map(|resource| &resource.holders);
+        let holders: BTreeSet<_> = holders.map(|(_, id)| *id).collect();
+        assert_eq!(holders, self.machine.gate().inside);
     }
 
     pub(super) fn read_acquire(
@@ -165,6 +222,15 @@ impl Script {
             metadata: Metadata::parse(metadata).unwrap(),
             queue: !options.contains(&"try"),
         }
+    }
+
+    fn read_cancel(&mut self, which: &str, if_granted: &str) -> Cancel {
+        let acquire = match which.split_once('#') {
+            Some((of, request)) => AcquireRef::Request(session(of), request.parse().unwrap()),
+            None => AcquireRef::Hold(self.hold(which)),
+        };
+        let if_granted = if if_granted == "keep" { IfGranted::Keep } else { IfGranted::GiveBack };
+        Cancel { acquire, if_granted }
     }
 
     fn read_resume(&mut self, session: SessionId, claims: &[&str]) -> ResumeSession {
@@ -250,6 +316,7 @@ fn refused(refusal: Refusal) -> String {
     match refusal {
         Refusal::NotHolder { ended: Some(reason) } => format!("NotHolder: {reason:?}"),
         Refusal::NotHolder { ended: None } => "NotHolder".to_owned(),
+        Refusal::OutOfOrder(why) => format!("OutOfOrder: {why}"),
         Refusal::LimitMismatch { in_use } => format!("LimitMismatch: {in_use}"),
         other => format!("{other:?}"),
     }

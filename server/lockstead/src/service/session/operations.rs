@@ -201,7 +201,7 @@ impl Actor {
             // At the last moment: the news is in the mailbox, or about to be.
             Ok(Cancelled::Kept | Cancelled::GivenBack) => return,
             Ok(Cancelled::Withdrawn { holders }) => holders,
-            Ok(Cancelled::Unknown) | Err(EngineError::Refused(_)) => Vec::new(),
+            Ok(Cancelled::Unknown) | Err(EngineError::Refused(_) | EngineError::Invalid(_)) => Vec::new(),
             Err(EngineError::Unavailable(_)) => {
                 // The wait is over all the same. What it may have got at the last moment is not for the client any more.
                 if self.pending.wait_over(ticket) {

@@ -1,0 +1,405 @@
+//! The gate of the node engine: a grant is made when the kernel's lock is had.
+//!
+//! The server has the lock of a file for as long as one of its clients holds it, and from one to the next; see
+//! [`super::others`] for when it lets go in between.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::ops::Bound;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use lockstead_core::{Claim, Closed, Entrant, Gate, HoldId, Kind, Mode, Permits, ResourceKey, Time, Token};
+
+use rustix::fs::Access;
+
+use super::directory::OWN_FOLDER;
+use super::error::{NO_TOKEN, TOO_MANY_FILES, trouble_with_file};
+use super::files::{LockFile, NoteState, Opener, Taken};
+use super::kernel_lock::Share;
+use super::note::{self, Holder};
+use super::place::Place;
+use super::tokens::Tokens;
+use super::watch::{Seen, Sight};
+
+/// A hold that lasts longer is noted beside its lock.
+const NOTE_AFTER: Duration = Duration::from_millis(20);
+/// How many files are looked after at a time.
+const CHECKED_AT_A_TIME: usize = 100;
+/// How often trouble is told of.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+
+/// The kernel's locks of this server.
+#[derive(Debug)]
+pub(super) struct KernelGate {
+    opener: Opener,
+    tokens: Tokens,
+    files: BTreeMap<Place, LockFile>,
+    files_max: usize,
+    /// Places whose lock may have lost its last holder.
+    idle: Vec<Place>,
+    /// Resources that were last asked for in vain.
+    closed: BTreeSet<ResourceKey>,
+    /// Holds whose file is not where it was.
+    lost: BTreeSet<HoldId>,
+    /// Notes to be written, soonest first.
+    notes: VecDeque<(Time, Place)>,
+    /// The last place that was looked after.
+    checked: Option<Place>,
+    /// When trouble was last told of.
+    warned: Option<Time>,
+}
+
+impl KernelGate {
+    /// A gate that opens so many files at most.
+    pub(super) fn new(opener: Opener, tokens: Tokens, files_max: usize) -> Self {
+        Self {
+            opener,
+            tokens,
+            files: BTreeMap::new(),
+            files_max,
+            idle: Vec::new(),
+            closed: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            notes: VecDeque::new(),
+            checked: None,
+            warned: None,
+        }
+    }
+}
+
+impl Gate for KernelGate {
+    fn admit(&mut self, entrant: &Entrant<'_>, least: Token) -> Result<Token, Closed> {
+        let admitted = self.let_in(entrant, least);
+        match admitted {
+            Ok(_) => self.closed.remove(entrant.resource),
+            Err(_) => self.closed.insert(entrant.resource.clone()),
+        };
+        admitted
+    }
+
+    fn leave(&mut self, hold: HoldId, resource: &ResourceKey) {
+        for (place, file) in places_of(&mut self.files, resource) {
+            if file.holders.remove(&hold).is_none() {
+                continue;
+            }
+            if file.holders.is_empty() {
+                self.idle.push(place.clone());
+            } else {
+                put_on_list(&mut self.notes, place, file);
+            }
+        }
+    }
+}
+
+/// The files of a resource.
+fn places_of<'a>(
+    files: &'a mut BTreeMap<Place, LockFile>,
+    resource: &ResourceKey,
+) -> impl Iterator<Item = (&'a Place, &'a mut LockFile)> {
+    files.range_mut(Place::new(resource, 0)..=Place::new(resource, u32::MAX))
+}
+
+fn put_on_list(notes: &mut VecDeque<(Time, Place)>, place: &Place, file: &mut LockFile) {
+    if file.note.due.is_none() {
+        let due = lockstead_clock::time().saturating_add(NOTE_AFTER);
+        file.note.due = Some(due);
+        notes.push_back((due, place.clone()));
+    }
+}
+
+/// Taking locks.
+impl KernelGate {
+    fn let_in(&mut self, entrant: &Entrant<'_>, least: Token) -> Result<Token, Closed> {
+        let (mut places, complete) = match entrant.claim {
+            Claim::Lock(mode) => self.take_lock(entrant.resource, mode)?,
+            Claim::Semaphore(permits) => self.take_slots(entrant.resource, permits)?,
+        };
+        // Last, because it makes others wait.
+        let token = if complete { self.next_token(least) } else { Err(Closed::ByOthers) };
+        match token {
+            Ok(token) => {
+                for place in &places {
+                    self.enter(place, entrant, token);
+                }
+            }
+            Err(_) => self.idle.append(&mut places),
+        }
+        token
+    }
+
+    /// The place of a lock, and whether the server has it now.
+    fn take_lock(&mut self, resource: &ResourceKey, mode: Mode) -> Result<(Vec<Place>, bool), Closed> {
+        let share = match mode {
+            Mode::Exclusive => Share::Exclusive,
+            Mode::Shared => Share::Shared,
+        };
+        let place = Place::new(resource, 0);
+        let taken = self.take_place(&place, share)?;
+        Ok((vec![place], taken))
+    }
+
+    /// The places of slots that the server has now and that nobody holds, and whether they are enough. If not, it must
+    /// not keep them: others would wait for what is of no use to anybody.
+    fn take_slots(&mut self, resource: &ResourceKey, permits: Permits) -> Result<(Vec<Place>, bool), Closed> {
+        let wanted = permits.permits() as usize;
+        let mut taken = Vec::with_capacity(wanted);
+        for place in self.slots_to_try(resource, permits.limit()) {
+            match self.take_place(&place, Share::Exclusive) {
+                Ok(true) => taken.push(place),
+                Ok(false) => {}
+                Err(closed) => {
+                    self.idle.append(&mut taken);
+                    return Err(closed);
+                }
+            }
+            if taken.len() == wanted {
+                break;
+            }
+        }
+        let complete = taken.len() == wanted;
+        Ok((taken, complete))
+    }
+
+    /// The slots that may be free: first those whose lock the server has from their last holders.
+    fn slots_to_try(&mut self, semaphore: &ResourceKey, limit: u32) -> impl Iterator<Item = Place> + use<> {
+        let (mut idle, mut held) = (Vec::new(), BTreeSet::new());
+        for (place, file) in places_of(&mut self.files, semaphore) {
+            if file.is_idle() && place.slot < limit {
+                idle.push(place.clone());
+            }
+            if !file.is_watched_only() {
+                held.insert(place.slot);
+            }
+        }
+        let semaphore = semaphore.clone();
+        let others = (0..limit).filter(move |slot| !held.contains(slot)).map(move |slot| Place::new(&semaphore, slot));
+        idle.into_iter().chain(others)
+    }
+
+    fn take_place(&mut self, place: &Place, share: Share) -> Result<bool, Closed> {
+        let mut file = match self.files.remove(place) {
+            Some(file) => file,
+            None if self.files.len() >= self.files_max => return Err(Closed::OutOfOrder(TOO_MANY_FILES)),
+            None => self.opener.open(place).map_err(|error| self.trouble(place, &error))?,
+        };
+        let taken = self.opener.take(place, &mut file, share);
+        let is_of_use = match taken {
+            Ok(Taken::Yes) => true,
+            Ok(Taken::Lost) => {
+                self.lost.extend(file.holders.keys());
+                true
+            }
+            // A slot is opened anew for each try: there may be many, and any of them may be the next to be free.
+            Ok(Taken::ByOthers) => place.resource.kind == Kind::Lock || file.others.come_first(lockstead_clock::time()),
+            Err(_) => !file.holders.is_empty(),
+        };
+        if is_of_use {
+            self.files.insert(place.clone(), file);
+        } else {
+            self.close(place, file);
+        }
+        taken.map(|taken| taken == Taken::Yes).map_err(|error| self.trouble(place, &error))
+    }
+
+    fn trouble(&mut self, place: &Place, error: &io::Error) -> Closed {
+        let path = self.opener.directory.full_path(&place.lock_path());
+        self.warn(&path, error);
+        Closed::OutOfOrder(trouble_with_file(error))
+    }
+
+    fn next_token(&mut self, least: Token) -> Result<Token, Closed> {
+        match self.tokens.next(least.get()) {
+            Ok(token) => Ok(Token::from_number(token)),
+            Err(error) => {
+                let path = self.opener.directory.full_path(OWN_FOLDER);
+                self.warn(&path, &error);
+                Err(Closed::OutOfOrder(NO_TOKEN))
+            }
+        }
+    }
+
+    /// Tells the log, but not at every try.
+    fn warn(&mut self, path: &Path, error: &io::Error) {
+        let now = lockstead_clock::time();
+        if self.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY) {
+            self.warned = Some(now);
+            tracing::warn!(path = %path.display(), %error, "a node lock can't be granted");
+        }
+    }
+
+    fn enter(&mut self, place: &Place, entrant: &Entrant<'_>, token: Token) {
+        if let Some(file) = self.files.get_mut(place) {
+            let (owner, claim, since) = (entrant.owner.clone(), entrant.claim, entrant.at);
+            file.holders.insert(entrant.hold, Holder { owner, claim, token, since });
+            put_on_list(&mut self.notes, place, file);
+        }
+    }
+
+    fn close(&mut self, place: &Place, file: LockFile) {
+        if file.note.is_written
+            && let Err(error) = note::clear(&self.opener.directory, place)
+        {
+            tracing::debug!(%error, "the note of a lock could not be emptied");
+        }
+        self.opener.close(place, file);
+    }
+}
+
+/// What there is to do between commands.
+impl KernelGate {
+    /// Lets go of what nobody holds any more. To be called after every command, when all are served.
+    pub(super) fn settle(&mut self) {
+        for place in std::mem::take(&mut self.idle) {
+            if self.files.get(&place).is_some_and(LockFile::is_idle)
+                && let Some(file) = self.files.remove(&place)
+            {
+                self.close(&place, file);
+            }
+        }
+    }
+
+    /// The holds that rest on nothing any more, once.
+    pub(super) fn take_lost(&mut self) -> Vec<HoldId> {
+        std::mem::take(&mut self.lost).into_iter().collect()
+    }
+
+    /// The resources that were asked for in vain.
+    pub(super) fn closed(&self) -> Vec<ResourceKey> {
+        self.closed.iter().cloned().collect()
+    }
+
+    /// Whether there are any.
+    pub(super) fn is_any_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    /// Nobody waits for others to let go of this any more.
+    pub(super) fn forget(&mut self, resource: &ResourceKey) {
+        self.closed.remove(resource);
+        let watched = places_of(&mut self.files, resource).filter(|(_, file)| file.is_watched_only());
+        let watched: Vec<_> = watched.map(|(place, _)| place.clone()).collect();
+        for place in watched {
+            if let Some(file) = self.files.remove(&place) {
+                self.close(&place, file);
+            }
+        }
+    }
+
+    /// What the kernel tells of files; to be read when this is readable.
+    pub(super) fn watches(&self) -> BorrowedFd<'_> {
+        self.opener.watches.as_fd()
+    }
+
+    /// Takes note of what the kernel tells. Returns the resources that may be free now.
+    pub(super) fn look(&mut self) -> Vec<ResourceKey> {
+        let mut free = Vec::new();
+        for seen in self.opener.watches.read() {
+            match seen {
+                Seen::At(place, sight) => {
+                    self.see(&place, sight);
+                    if sight != Sight::Opened && self.closed.contains(&place.resource) {
+                        free.push(place.resource);
+                    }
+                }
+                Seen::Everything => {
+                    let all: Vec<_> = self.files.keys().cloned().collect();
+                    self.check_places(&all);
+                    free.extend(self.closed());
+                }
+            }
+        }
+        free.dedup();
+        free
+    }
+
+    fn see(&mut self, place: &Place, sight: Sight) {
+        let Some(file) = self.files.get_mut(place) else { return };
+        match sight {
+            Sight::Opened => file.others.opened(lockstead_clock::time()),
+            Sight::Closed => file.others.closed(),
+            Sight::Moved => self.check_place(place),
+        }
+    }
+
+    /// Looks after some of the files, in turn: the kernel does not tell of everything that can happen to a path.
+    pub(super) fn check_some(&mut self) {
+        let from = self.checked.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let places = self.files.range((from, Bound::Unbounded)).map(|(place, _)| place.clone());
+        let places: Vec<_> = places.take(CHECKED_AT_A_TIME).collect();
+        self.check_places(&places);
+        self.checked = if places.len() == CHECKED_AT_A_TIME { places.last().cloned() } else { None };
+    }
+
+    fn check_places(&mut self, places: &[Place]) {
+        for place in places {
+            self.check_place(place);
+        }
+    }
+
+    fn check_place(&mut self, place: &Place) {
+        let Some(file) = self.files.get(place).filter(|file| !file.holders.is_empty()) else { return };
+        match self.opener.is_there(file) {
+            Ok(true) => {}
+            Ok(false) => {
+                let path = self.opener.directory.full_path(&place.lock_path());
+                tracing::warn!(path = %path.display(), "a lock file was removed or replaced; its holders lose the lock");
+                self.lost.extend(file.holders.keys());
+            }
+            Err(error) => tracing::warn!(%error, "a lock file can't be looked after"),
+        }
+    }
+
+    /// When the next note is to be written.
+    pub(super) fn next_note(&mut self) -> Option<Time> {
+        while let Some((due, place)) = self.notes.front() {
+            // Most are of holds that are over: the file was closed, and perhaps opened again.
+            if self.files.get(place).is_some_and(|file| file.note.due == Some(*due)) {
+                return Some(*due);
+            }
+            self.notes.pop_front();
+        }
+        None
+    }
+
+    /// Writes the notes that are due.
+    pub(super) fn write_notes(&mut self) {
+        let now = lockstead_clock::time();
+        while self.next_note().is_some_and(|due| due <= now) {
+            let Some((_, place)) = self.notes.pop_front() else { return };
+            let Some(file) = self.files.get_mut(&place) else { continue };
+            file.note = NoteState { is_written: true, due: None };
+            if let Err(error) = note::write(&self.opener.directory, &place, file.holders.values()) {
+                tracing::debug!(%error, "the note of a lock could not be written");
+            }
+        }
+    }
+
+    /// Makes sure that the directory is there and that the count of tokens is what others would count with. The error is
+    /// a sentence for an operator.
+    pub(super) fn check_directory(&mut self) -> Result<(), String> {
+        let checked = self.try_check_directory();
+        let path = self.opener.directory.path().display();
+        checked.map_err(|error| format!("the lock directory {path} can't be used: {error}"))
+    }
+
+    fn try_check_directory(&mut self) -> io::Result<()> {
+        if !self.opener.directory.is_in_place() || !self.tokens.is_in_place() {
+            self.opener.directory.reopen()?;
+            let path = self.opener.directory.path().display();
+            tracing::warn!(%path, "the lock directory was emptied or replaced; its fencing tokens are counted anew");
+            let folder = self.opener.directory.open_own_folder()?;
+            self.tokens = self.tokens.reopen(folder)?;
+        }
+        rustix::fs::access(self.opener.directory.path(), Access::WRITE_OK | Access::EXEC_OK)?;
+        Ok(())
+    }
+
+    /// Lets go of everything.
+    pub(super) fn close_all(&mut self) {
+        for (place, file) in std::mem::take(&mut self.files) {
+            self.close(&place, file);
+        }
+    }
+}
