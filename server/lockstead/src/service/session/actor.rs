@@ -1,6 +1,7 @@
 //! The life of a session.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -144,13 +145,15 @@ impl Actor {
 
     async fn live(&mut self) -> End {
         let drain = self.service.drain.clone();
+        // All sessions share these two, so each is asked for once and not for every message.
+        let (mut begun, mut over) = (pin!(drain.begun()), pin!(drain.over()));
         let mut told_to_move = false;
         loop {
             let timer = self.next_timer();
             let step = tokio::select! {
                 biased;
-                () = drain.over() => Some(self.end_by_drain()),
-                () = drain.begun(), if !told_to_move => {
+                () = &mut over => Some(self.end_by_drain()),
+                () = &mut begun, if !told_to_move => {
                     told_to_move = true;
                     self.tell_to_move();
                     None
