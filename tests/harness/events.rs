@@ -34,9 +34,9 @@ impl EventLog {
         self.events.lock().unwrap().clone()
     }
 
-    /// Forgets what has been heard so far, so that the next of the same kind can be awaited.
-    pub fn forget(&self) {
-        self.events.lock().unwrap().clear();
+    /// What has been heard so far, which is forgotten: the next of the same kind can be awaited.
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().unwrap())
     }
 
     /// The grants so far to requests of this session, by request, in their order.

@@ -1,4 +1,5 @@
-//! The state machine against a naive reference, over random sequences of commands.
+//! The state machine against a naive reference, over random sequences of commands; and two servers on one Redis against
+//! the same.
 //!
 //! Every run draws a new seed. A failure prints it; `PROPTEST_RNG_SEED=<seed> cargo test -p lockstead-tests --test model`
 //! draws the same sequences again. `PROPTEST_CASES=<n>` sets how many.
@@ -8,7 +9,9 @@
 mod machine;
 mod reference;
 mod rules;
+mod servers;
 mod steps;
+mod words;
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -18,10 +21,13 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
 use machine::Sut;
 use reference::{Note, Reference};
+use servers::Timeless;
 use steps::Step;
 
 /// Cases of one run, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 10_000;
+/// The same where each command is a call or two.
+const CASES_ON_REDIS: u32 = 200;
 
 struct Model;
 
@@ -68,18 +74,30 @@ fn by_thing(mut notes: Vec<Note>) -> Vec<Note> {
 
 #[test]
 fn the_machine_does_what_the_reference_does() {
+    run::<Model>(CASES);
+}
+
+#[test]
+fn servers_on_one_redis_do_what_the_reference_does() {
+    run::<Timeless>(CASES_ON_REDIS);
+}
+
+fn run<M>(cases: u32)
+where
+    M: StateMachineTest<Reference = M> + ReferenceStateMachine<State = Reference, Transition = Step> + 'static,
+{
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = CASES;
+        config.cases = cases;
     }
     let seed = match config.rng_seed {
         RngSeed::Fixed(seed) => seed,
         RngSeed::Random => RandomState::new().hash_one("seed"),
     };
     config.rng_seed = RngSeed::Fixed(seed);
-    let sequences = Model::sequential_strategy(1..40_usize);
+    let sequences = M::sequential_strategy(1..40_usize);
     let outcome = TestRunner::new(config.clone()).run(&sequences, |(reference, steps, seen)| {
-        Model::test_sequential(config.clone(), reference, steps, seen);
+        M::test_sequential(config.clone(), reference, steps, seen);
         Ok(())
     });
     if let Err(failure) = outcome {

@@ -109,7 +109,7 @@ async fn it_can_move_on_and_on() {
         let [old, new] = [attempt - 1, attempt].map(|at| &servers[usize::try_from(at % 3).unwrap()]);
         assert!(new.resume_as(attempt, session, &[(grant.hold, 1)], &[2]).await.is_empty());
         old.events.moved(session).await;
-        old.events.forget();
+        old.events.take();
     }
     servers[1].release_as_bearer(first.hold, servers[1].lock("y")).await.unwrap();
     assert_eq!(servers[0].events.granted(session, 2).await.hold, waiter);
