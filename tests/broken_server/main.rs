@@ -7,7 +7,7 @@ use lockstead::config::{ServeArgs, Settings};
 use lockstead::engine::Started;
 use lockstead::server::Server;
 
-use lockstead_engine::{Mutation, PARTITIONS, RedisEngine, RedisSettings, RedisTarget, SharedKey};
+use lockstead_engine::{Mutation, PARTITIONS, RedisEngine, RedisSettings, SharedKey};
 use tokio::signal::unix::{SignalKind, signal};
 
 type Failure = Box<dyn std::error::Error>;
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Failure> {
     let settings = Settings::load(args)?;
     let redis = settings.redis.as_ref().ok_or("it has nothing to break without --redis")?;
     let broken = RedisSettings {
-        target: RedisTarget::parse(redis.urls.reveal(), redis.ca.as_deref())?,
+        target: redis.target.clone(),
         server: fastrand::u64(..),
         key: SharedKey::from_bytes(std::array::from_fn(|_| fastrand::u8(..))),
         server_lease: redis.server_lease,
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Failure> {
     };
     let start = |router| {
         let engine = RedisEngine::start(broken, router);
-        Ok(Started { engine: std::sync::Arc::new(engine), misconfigured: std::future::pending().boxed() })
+        Ok(Started { engine: std::sync::Arc::new(engine), node: None, misconfigured: std::future::pending().boxed() })
     };
     let server = Server::bind_over(&settings, start).await?;
     let mut terminate = signal(SignalKind::terminate())?;
