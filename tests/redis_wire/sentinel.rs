@@ -84,3 +84,16 @@ async fn writes_that_no_replica_has_do_not_count() {
     setup.replicate().await;
     swap(&link, 3, "c").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_primary_that_was_replaced_while_it_stood_still_is_left() {
+    let mut setup = SentinelSetup::start().await;
+    let wire = Wire::new(Target::parse(&setup.url(), None).unwrap(), 1, ANSWER_WITHIN);
+    let link = wire.link(3).await.unwrap();
+    swap(&link, 3, "a").await.unwrap();
+    let old = setup.replace_stopped().await;
+    assert_eq!(swap(&link, 3, "b").await.unwrap_err(), WireError::TooFewAcks);
+    until_it_works(&wire, 3, "c").await;
+    assert_eq!(setup.nodes[old].info("role").await, "master", "it does not know yet");
+    assert_eq!(setup.primary().command(&["HGET", "lockstead:{3}:test", "f"]).await, text("c"));
+}

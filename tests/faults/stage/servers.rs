@@ -44,7 +44,10 @@ impl Servers {
                 Some(address) => Some(Proxy::before(address).await),
                 None => None,
             };
-            let mut flags = vec![format!("--drain-timeout={}s", DRAIN_TIMEOUT.as_secs())];
+            let mut flags = vec![
+                format!("--drain-timeout={}s", DRAIN_TIMEOUT.as_secs()),
+                format!("--lock-dir={}", folder.join("locks").display()),
+            ];
             let url = wire.as_ref().map(|wire| format!("redis://{}", wire.address())).or_else(|| redis.urls());
             if let Some(url) = url {
                 flags.push(format!("--redis={url}"));

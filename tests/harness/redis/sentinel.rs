@@ -115,6 +115,19 @@ impl SentinelSetup {
         self.follow().await;
     }
 
+    /// Stops the primary until another one has taken its place, and returns its number. It goes on as if nothing had been,
+    /// until the Sentinels see to it after ten seconds.
+    ///
+    /// # Panics
+    /// If no other becomes primary.
+    pub async fn replace_stopped(&mut self) -> usize {
+        let old = self.primary;
+        self.nodes[old].signal(Signal::STOP);
+        self.follow().await;
+        self.nodes[old].signal(Signal::CONT);
+        old
+    }
+
     /// Kills a Sentinel; the others are enough.
     pub fn kill_last_sentinel(&mut self) {
         self.sentinels.pop();

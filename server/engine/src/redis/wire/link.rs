@@ -44,7 +44,11 @@ impl Link {
         match (acks, answers.nth(1)) {
             (None, _) => Ok(answer),
             (Some(acks), Some(Value::Int(confirmed))) if confirmed >= i64::from(acks.needed) => Ok(answer),
-            (Some(_), Some(Value::Int(_))) => Err(WireError::TooFewAcks),
+            (Some(_), Some(Value::Int(_))) => {
+                // Its replicas may follow another one by now, which took its place while it could not be reached.
+                self.routes.doubt();
+                Err(WireError::TooFewAcks)
+            }
             (Some(_), unexpected) => {
                 self.connection.close();
                 let node = &self.connection.node;
