@@ -8,7 +8,7 @@ use lockstead_tests::RedisServer;
 use lockstead_tests::{PATIENCE, Server};
 
 /// Short, so that what ends with it ends soon.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// Starts a server over this Redis, and returns once it can serve.
 pub(crate) async fn serve(redis: &str) -> Server {

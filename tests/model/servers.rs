@@ -334,7 +334,7 @@ fn certain<T>(answer: Result<T, EngineError>) -> Result<T, Refusal> {
     match answer {
         Ok(answer) => Ok(answer),
         Err(EngineError::Refused(refusal)) => Err(refusal),
-        Err(EngineError::Unavailable(why)) => panic!("Redis is there, but: {why}"),
+        Err(error) => panic!("Redis is there, but: {error}"),
     }
 }
 
