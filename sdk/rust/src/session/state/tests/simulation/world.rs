@@ -336,11 +336,11 @@ impl World {
     pub(super) fn hear(&mut self, server: usize) {
         match self.servers[server].news.pop_front() {
             None => {}
+            // By the time it hears of the move, the session may have come back.
+            Some(News::Moved) if self.home() == Some(server) => {}
             Some(News::Moved) => {
-                if self.home() != Some(server) {
-                    let stream = self.servers[server].session.take().and_then(|session| session.stream);
-                    self.end_stream(stream, refused(ErrorReason::SessionSuperseded));
-                }
+                let stream = self.servers[server].session.take().and_then(|session| session.stream);
+                self.end_stream(stream, refused(ErrorReason::SessionSuperseded));
             }
             Some(News::Granted(request, id)) => {
                 if !self.holds.contains_key(&id) {
