@@ -55,8 +55,8 @@ struct Held {
     hold: Arc<Hold>,
     /// How many guards there are of it: answered acquires less releases.
     entries: u32,
-    /// How many the resume under way has listed.
-    listed: u32,
+    /// Whether acquires that are under way may turn out to be entries of it.
+    is_re_entrant: bool,
 }
 
 impl Operations {
@@ -74,19 +74,19 @@ impl Operations {
 
     /// Gives one entry of a hold back.
     ///
-    /// While a resume is under way that lists the hold, the next stream must hear of it. The stream in use hears of it as
-    /// well if that ends the hold, whichever of the two is heard first. Of one entry among several it must not: whether
-    /// the other server counts it already could not be known.
+    /// While a resume is under way whose list shows the hold, the next stream must hear of it. The stream in use hears of
+    /// it as well, whichever of the two is heard first: the hold ends with it. Not so if the hold is re-entrant. Whether
+    /// the next server counts that entry already could not be known, nor whether it lets an acquire enter a hold that the
+    /// other one has just ended.
     fn give_back(&mut self, release: Release, hears: Hears, messages: &mut Messages) {
         let id = release.hold.id;
         let Some(held) = self.holds.get_mut(&id) else { return release.answer(Ok(())) };
-        let ends = held.entries == 1 && held.listed <= 1;
+        let is_said = hears.stream && !(hears.resume && held.is_re_entrant);
         held.entries -= 1;
         if held.entries == 0 {
             self.holds.remove(&id);
         }
         let request_id = self.request_ids.fetch_add(1, Ordering::Relaxed);
-        let is_said = hears.stream && (ends || !hears.resume);
         if is_said {
             messages.push(say_release(request_id, id));
         }
@@ -114,9 +114,10 @@ impl Operations {
             }
         };
         let held = self.holds.entry(id).or_insert_with(|| {
+            let is_re_entrant = !request.owner_key.is_empty();
             let resource = wire::resource_of(request.claim.unwrap_or_default());
             let hold = Arc::new(Hold::new(id, resource, acquired.fencing_token, Arc::clone(validity)));
-            Held { hold, entries: 0, listed: 0 }
+            Held { hold, entries: 0, is_re_entrant }
         });
         held.entries += 1;
         // If the caller has just gone away, the guard comes back and gives the hold back as it is dropped.
@@ -153,9 +154,9 @@ impl Operations {
     /// The server has ended a hold.
     pub(super) fn lost(&mut self, now: Time, lost: &v1::HoldLost, hears: Hears) -> std::result::Result<(), String> {
         let id = HoldId::parse(&lost.hold_id).map_err(|invalid| invalid.message)?;
-        let Some(Held { hold, entries, listed }) = self.holds.remove(&id) else { return Ok(()) };
+        let Some(Held { hold, entries, .. }) = self.holds.remove(&id) else { return Ok(()) };
         hold.lose(now, &Loss::new(LossReason::from_wire(lost.reason), wire::shared(&lost.message), now));
-        if hears.resume && listed > 0 {
+        if hears.resume {
             // The server that has the list may confirm it, for nobody.
             self.say_to_the_next(&hold, entries);
         }
@@ -184,14 +185,11 @@ impl Operations {
     /// For a resume: what is held. Releases that are not answered are left out, and so are done by it.
     pub(super) fn list_holds(&mut self) -> Vec<v1::HeldHold> {
         self.releases.values_mut().for_each(|releasing| releasing.in_resume = true);
-        let holds = self.holds.values_mut().map(|held| {
-            held.listed = held.entries;
-            v1::HeldHold {
-                hold_id: held.hold.id.reveal(),
-                resource: Some(held.hold.resource.clone()),
-                fencing_token: held.hold.token,
-                entries: held.entries,
-            }
+        let holds = self.holds.values().map(|Held { hold, entries, .. }| v1::HeldHold {
+            hold_id: hold.id.reveal(),
+            resource: Some(hold.resource.clone()),
+            fencing_token: hold.token,
+            entries: *entries,
         });
         holds.collect()
     }
@@ -231,7 +229,6 @@ impl Operations {
     /// What nobody waits for is remembered no longer than for a resume that has listed it.
     fn forget_lists(&mut self) {
         self.releases.retain(|_, releasing| releasing.release.answer.is_some());
-        self.holds.values_mut().for_each(|held| held.listed = 0);
     }
 
     /// The stream is gone, and with it what was said on it.

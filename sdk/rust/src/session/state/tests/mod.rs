@@ -5,6 +5,7 @@ mod crossing;
 mod failover;
 mod moves;
 mod operations;
+mod simulation;
 mod streams;
 mod validity;
 
@@ -184,9 +185,14 @@ impl Rig {
     }
 
     fn acquire(&mut self, patience: Patience) -> (u64, Answer) {
+        self.acquire_as("x", "", patience)
+    }
+
+    fn acquire_as(&mut self, name: &str, key: &str, patience: Patience) -> (u64, Answer) {
         let request_id = self.handle.next_request_id();
-        let claim = v1::Claim { name: "x".to_owned(), ..v1::Claim::default() };
-        let request = v1::SessionAcquire { request_id, claim: Some(claim), ..v1::SessionAcquire::default() };
+        let claim = Some(v1::Claim { name: name.to_owned(), ..v1::Claim::default() });
+        let owner_key = key.to_owned();
+        let request = v1::SessionAcquire { request_id, claim, owner_key, ..v1::SessionAcquire::default() };
         let (answer, receiver) = oneshot::channel();
         let caller = Some(Caller { answer, handle: self.handle.clone() });
         self.state.on_command(self.now, Command::Acquire(Box::new(Acquire { request, patience, caller })));
@@ -199,7 +205,16 @@ impl Rig {
 
     /// Acquires and is granted at once.
     fn hold(&mut self, hold: u128) -> Guard {
-        let (request_id, mut answer) = self.acquire(Patience::Forever);
+        self.hold_as(hold, "")
+    }
+
+    /// The same, for one entry of a re-entrant hold.
+    fn enter(&mut self, hold: u128) -> Guard {
+        self.hold_as(hold, "key")
+    }
+
+    fn hold_as(&mut self, hold: u128, key: &str) -> Guard {
+        let (request_id, mut answer) = self.acquire_as("x", key, Patience::Forever);
         self.grant(request_id, hold, 1);
         self.sent();
         answer.try_recv().unwrap().unwrap()

@@ -87,7 +87,7 @@ fn an_acquire_that_is_cancelled_during_a_resume_is_cancelled_after_it() {
 #[test]
 fn guards_of_one_hold_give_back_one_entry_each_and_are_lost_together() {
     let mut rig = Rig::open(OnDisconnect::Keep);
-    let (first, second, third) = (rig.hold(1), rig.hold(1), rig.hold(1));
+    let [first, second, third] = [(); 3].map(|()| rig.enter(1));
     drop(first);
     rig.run_commands();
     assert!(matches!(&rig.sent()[..], [ToServer::Release(_)]));
