@@ -13,6 +13,11 @@ pub(crate) struct Logged {
 }
 
 impl Logged {
+    /// With the usual settings, and without the node scope: its lock directory can't be made.
+    pub(crate) fn start_without_node_scope() -> Self {
+        Self::start_with(|command| _ = command.env("XDG_RUNTIME_DIR", "/proc/none"))
+    }
+
     /// With the usual settings.
     pub(crate) fn start() -> Self {
         Self::start_with(|_| {})

@@ -67,7 +67,7 @@ fn acquire(ask: Ask) -> v1::AcquireRequest {
 
 #[tokio::test]
 async fn an_acquire_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     for (what, spoil, reason) in asks::WRONG {
         assert_refused(what, client.acquire(acquire(Ask::spoilt(*spoil))).await, *reason);
@@ -84,7 +84,7 @@ async fn an_acquire_with_a_wrong_field_says_which() {
 
 #[tokio::test]
 async fn a_hold_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     for (what, spoil, reason) in asks::WRONG {
         let Ask { claim, wait, owner, metadata } = Ask::spoilt(*spoil);
@@ -97,7 +97,7 @@ async fn a_hold_with_a_wrong_field_says_which() {
 
 #[tokio::test]
 async fn a_renew_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     let good = || v1::RenewRequest {
         resource: Some(resource("bad/input")),
@@ -121,7 +121,7 @@ async fn a_renew_with_a_wrong_field_says_which() {
 
 #[tokio::test]
 async fn a_release_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     let good = || v1::ReleaseRequest { resource: Some(resource("bad/input")), hold_id: UNKNOWN_HOLD.to_owned() };
     for (what, resource, reason) in wrong_resources() {
@@ -137,7 +137,7 @@ async fn a_release_with_a_wrong_field_says_which() {
 
 #[tokio::test]
 async fn a_get_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     for (what, resource, reason) in wrong_resources() {
         assert_refused(what, client.get(v1::GetRequest { resource }).await, reason);
@@ -147,7 +147,7 @@ async fn a_get_with_a_wrong_field_says_which() {
 
 #[tokio::test]
 async fn a_list_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     let good = || v1::ListRequest { kind: v1::Kind::Lock.into(), ..v1::ListRequest::default() };
     for (what, wrong, reason) in [

@@ -115,7 +115,7 @@ fn wrong_hold_ids() -> Vec<(Value, &'static str)> {
 
 #[tokio::test]
 async fn a_body_with_a_wrong_field_says_which() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let (lock, semaphore) = ("/v1/locks/bad%2Finput", "/v1/semaphores/bad%2Finput");
     for (path, tables) in [
         (format!("{lock}/acquire"), vec![wrong_asks(), wrong_modes(), wrong_leases()]),
@@ -142,7 +142,7 @@ async fn a_body_with_a_wrong_field_says_which() {
 
 #[tokio::test]
 async fn a_body_that_is_not_json_as_expected_is_refused() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let nested = "[".repeat(10_000);
     let nested_in_field = format!("{{\"metadata\": {}{}}}", "[".repeat(10_000), "]".repeat(10_000));
     let bodies: [(&str, &[u8]); 9] = [
@@ -167,7 +167,7 @@ async fn a_body_that_is_not_json_as_expected_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_query_says_what_is_wrong() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     for (path, reason) in [
         ("/v1/locks?scope=galaxy", "INVALID_SCOPE"),
         ("/v1/locks?scope=node", "INVALID_SCOPE"),

@@ -112,7 +112,7 @@ fn wrong_resumes(opened: &v1::SessionOpened) -> Vec<(&'static str, v1::ResumeSes
 
 #[tokio::test]
 async fn a_session_that_begins_wrong_is_told_why() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     for (what, wrong) in [
         ("nothing in the message", None),
@@ -141,7 +141,7 @@ async fn a_session_that_begins_wrong_is_told_why() {
 
 #[tokio::test]
 async fn a_wrong_resume_does_not_touch_the_session() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     let (mut good, opened) = Session::open(&mut client, v1::OnDisconnect::Keep).await;
     for (what, wrong, reason) in wrong_resumes(&opened) {
@@ -157,7 +157,7 @@ async fn a_wrong_resume_does_not_touch_the_session() {
 
 #[tokio::test]
 async fn a_resume_is_told_of_every_hold_that_it_only_imagines() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     let (_good, opened) = Session::open(&mut client, v1::OnDisconnect::Keep).await;
     let imagined = |hold_id: &&str| v1::HeldHold {
@@ -178,7 +178,7 @@ async fn a_resume_is_told_of_every_hold_that_it_only_imagines() {
 
 #[tokio::test]
 async fn a_wrong_operation_spoils_itself_only() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     let (mut session, _) = Session::open(&mut client, v1::OnDisconnect::Release).await;
     for (number, (what, spoil, reason)) in (1..).zip(asks::WRONG) {
@@ -213,7 +213,7 @@ async fn a_wrong_operation_spoils_itself_only() {
 
 #[tokio::test]
 async fn a_message_that_is_no_operation_ends_the_session() {
-    let mut server = Logged::start();
+    let mut server = Logged::start_without_node_scope();
     let mut client = connect(&server).await;
     for wrong in [None, Some(ToServer::Open(open())), Some(ToServer::Resume(v1::ResumeSession::default()))] {
         let (mut session, _) = Session::open(&mut client, v1::OnDisconnect::Release).await;
