@@ -1,6 +1,6 @@
 //! Several real servers over a real Redis, as their clients see them.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails is what it is for")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cost;
 mod cut_off;
