@@ -15,8 +15,8 @@ const CLIENTS: usize = 4;
 /// Before the first fault.
 const PEACE_AT_FIRST_MS: u64 = 2_000;
 /// Faults come in storms. Between them it is calm for long enough that order and the absence of losses mean something.
-const STORM_MS: u64 = 9_000;
-const CALM_AFTER_LEASES_MS: u64 = 5_000;
+const STORM_MS: u64 = 8_000;
+const CALM_AFTER_LEASES_MS: u64 = 7_000;
 
 /// Where the truth is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -41,6 +41,14 @@ async fn passwords() {
 }
 
 #[tokio::test]
+async fn keys_that_may_be_dropped() {
+    let redis = RedisServer::start_with(&["--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru"]).await;
+    assert_misconfigured(&refused(&wire(&redis.url())).await, "maxmemory-policy noeviction");
+    redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    crate::reach::until_it_works(&wire(&redis.url()), 0, "a").await;
+}
+
+#[tokio::test]
 async fn databases_that_are_not_there() {
     let redis = RedisServer::start().await;
     assert_misconfigured(&refused(&wire(&format!("{}/16", redis.url()))).await, "no database");

@@ -19,8 +19,8 @@ pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) {
         holds.sort_unstable();
         for (from, to) in gaps(&holds) {
             let mut waiting = stories.iter().filter(|story| {
-                let waits = story.queued.unwrap_or(Micros::MAX).max(from)..waits_until(run, story).min(run.end).min(to);
-                waits.end.saturating_sub(waits.start) > IDLE && !is_disturbed(run, story, waits.start, waits.end)
+                let waits = story.asked.max(from)..waits_until(run, story).min(run.end).min(to);
+                waits.end.saturating_sub(waits.start) > IDLE && !run.is_disturbed(story, waits.start, waits.end)
             });
             if let Some(story) = waiting.next() {
                 let (rule, ops) = (Rule::Progress, vec![story.op]);
@@ -49,7 +49,7 @@ fn gaps(holds: &[(Micros, Micros)]) -> Vec<(Micros, Micros)> {
 fn possible_hold(run: &Run, story: &Story) -> Option<(Micros, Micros)> {
     match &story.outcome {
         Outcome::Granted { at, .. } => {
-            let late = is_disturbed(run, story, story.asked, *at);
+            let late = run.is_disturbed(story, story.asked, *at);
             let begin = if late { story.asked } else { at.saturating_sub(NEWS) };
             Some((begin, story.given_back.unwrap_or_else(|| ends_unanswered(run, story, story.until))))
         }
@@ -74,12 +74,7 @@ fn ends_unanswered(run: &Run, story: &Story, deadline: Micros) -> Micros {
     match last_word {
         _ if story.ask.hung_on == HungOn::Ttl => deadline + MARGIN,
         // The session gives it back as soon as it can.
-        Some(at) if !is_disturbed(run, story, at, at + NEWS) => at + NEWS,
+        Some(at) if !run.is_disturbed(story, at, at + NEWS) => at + NEWS,
         _ => deadline.max(gone) + run.lease() + run.longest_session() + MARGIN,
     }
-}
-
-fn is_disturbed(run: &Run, story: &Story, from: Micros, to: Micros) -> bool {
-    let client = story.op.process.client;
-    run.stalled_between(from, to) || run.outages_between(from, to).any(|outage| outage.fault.concerns(client))
 }

@@ -27,7 +27,7 @@ pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) -> usize {
             waiting.retain(|story| waits_until(run, story) > later.asked);
             let Outcome::Granted { at, token } = later.outcome else { continue };
             for earlier in &waiting {
-                if is_disturbed(run, earlier, later, at) {
+                if [earlier, &later].into_iter().any(|story| run.is_disturbed(story, earlier.asked, at)) {
                     continue;
                 }
                 pairs += 1;
@@ -69,11 +69,4 @@ pub(super) fn waits_until(run: &Run, story: &Story) -> Micros {
         Outcome::Refused { .. } | Outcome::Unknown { .. } => story.asked,
         Outcome::Open => run.gone_at(story.op.process).unwrap_or(Micros::MAX),
     }
-}
-
-fn is_disturbed(run: &Run, earlier: &Story, later: &Story, granted: Micros) -> bool {
-    let clients = [earlier.op.process.client, later.op.process.client];
-    let mut outages = run.outages_between(earlier.asked, granted);
-    run.stalled_between(earlier.asked, granted)
-        || outages.any(|outage| clients.into_iter().any(|client| outage.fault.concerns(client)))
 }

@@ -33,8 +33,7 @@ fn unfinished(run: &Run, story: &Story) -> Option<(Micros, String)> {
             Some((*at, "was never given back".to_owned()))
         }
         Outcome::Open if is_probe || ended_well => Some((run.end, "was never answered".to_owned())),
-        Outcome::Unknown { at, reason, .. } if ended_unseen(run, story, *at, reason) => None,
-        Outcome::Unknown { at, reason, message } if is_probe || !FAILURES.contains(&reason.as_str()) => {
+        Outcome::Unknown { at, reason, message } if is_probe || !may_fail(run, story, *at, reason) => {
             Some((*at, format!("failed: {message}")))
         }
         Outcome::Refused { at, why } if is_probe => Some((*at, format!("can't be had any more: {why:?}"))),
@@ -45,9 +44,9 @@ fn unfinished(run: &Run, story: &Story) -> Option<(Micros, String)> {
     }
 }
 
-/// Whether a lease may have ended before its client, which asks for its deadline, heard that it was granted.
-fn ended_unseen(run: &Run, story: &Story, at: Micros, reason: &str) -> bool {
-    let client = story.op.process.client;
-    let disturbed = run.outages_between(story.asked, at).any(|outage| outage.fault.concerns(client));
-    story.ask.hung_on == HungOn::Ttl && reason == "NOT_HOLDER" && (disturbed || run.stalled_between(story.asked, at))
+/// Whether something was broken that can make an acquire fail so.
+fn may_fail(run: &Run, story: &Story, at: Micros, reason: &str) -> bool {
+    // A lease may have ended before its client, which asks for its deadline, heard that it was granted.
+    let ended_unseen = story.ask.hung_on == HungOn::Ttl && reason == "NOT_HOLDER";
+    (ended_unseen || FAILURES.contains(&reason)) && run.is_disturbed(story, story.asked, at)
 }

@@ -262,6 +262,12 @@ impl Run {
         self.stalls.iter().any(|(begin, end)| *begin <= to && end + aftermath >= from)
     }
 
+    /// Whether an acquire or hold may have suffered from something between two moments.
+    pub(super) fn is_disturbed(&self, story: &Story, from: Micros, to: Micros) -> bool {
+        let client = story.op.process.client;
+        self.stalled_between(from, to) || self.outages_between(from, to).any(|outage| outage.fault.concerns(client))
+    }
+
     /// When a process had come to its end.
     pub(super) fn gone_at(&self, process: Process) -> Option<Micros> {
         let life = self.lives.get(&process)?;

@@ -307,7 +307,10 @@ fn every_call_of_a_client_that_ended_well_was_answered() {
 
 #[test]
 fn failures_are_of_the_kind_that_faults_cause() {
-    is_fine(&["10 a asks x 9/9 keep -", "15 a fails UNAVAILABLE"]);
+    let broken = ["5 breaks redis stopped 0", "12 mended"];
+    is_fine(&[broken[0], "10 a asks x 9/9 keep -", broken[1], "15 a fails UNAVAILABLE"]);
+    violates(&[Rule::Progress], &["10 a asks x 9/9 keep -", "15 a fails UNAVAILABLE"]);
+    violates(&[Rule::Progress], &[broken[0], "10 a asks x 9/9 keep -", broken[1], "15 a fails PROTOCOL"]);
     violates(&[Rule::Progress], &["10 a asks x 9/9 keep -", "15 a fails PROTOCOL"]);
     violates(&[Rule::Progress], &["10 a asks x 9/9 keep -", "15 a refused deadlock"]);
     is_fine(&["10 a asks x 9/9 keep -", "15 a refused held"]);
@@ -338,11 +341,11 @@ fn nobody_waits_for_what_nobody_holds() {
 #[test]
 fn in_the_end_everything_can_be_had() {
     let probe =
-        ["10 probe asks x 9/9 keep 5000", "20 probe has 1 until 3000", "30 probe gives back", "40 probe gave back"];
+        ["10 probe asks x 9/9 keep 400", "20 probe has 1 until 3000", "30 probe gives back", "40 probe gave back"];
     is_fine(&probe);
     violates(&[Rule::Progress], &probe[..3]);
-    violates(&[Rule::Progress], &[probe[0], "5010 probe refused wait_over"]);
-    violates(&[Rule::Progress], &[probe[0], "5010 probe fails UNAVAILABLE"]);
+    violates(&[Rule::Progress], &[probe[0], "410 probe refused wait_over"]);
+    violates(&[Rule::Progress], &[probe[0], "410 probe fails UNAVAILABLE"]);
     violates(&[Rule::Progress], &["20 left over x"]);
 }
 

@@ -26,6 +26,14 @@ impl NodeInfo {
         if major < 7 {
             return Err(WireError::Misconfigured(format!("Redis at {node} {TOO_OLD}")));
         }
+        let eviction = field("maxmemory_policy");
+        if eviction.starts_with("allkeys-") {
+            // Neither an epoch nor anything else would show that a part of what it knew is gone.
+            return Err(WireError::Misconfigured(format!(
+                "Redis at {node} may drop any key when its memory is full ({eviction}); run CONFIG SET maxmemory-policy \
+                 noeviction on every node, and write it into its configuration"
+            )));
+        }
         if field("loading") == "1" {
             return Err(WireError::Elsewhere(format!("Redis at {node} is loading its data")));
         }
@@ -49,6 +57,18 @@ mod tests {
         for version in ["6.2.14", "2.8", "", "x"] {
             let refused = read(&format!("redis_version:{version}\nrole:master\n")).unwrap_err();
             assert_eq!(refused, WireError::Misconfigured(format!("Redis at a:1 {TOO_OLD}")));
+        }
+    }
+
+    #[test]
+    fn what_may_drop_keys_will_not_do() {
+        for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random"] {
+            let refused = read(&format!("redis_version:7.0.0\nmaxmemory_policy:{policy}\nrole:master")).unwrap_err();
+            assert!(matches!(&refused, WireError::Misconfigured(why) if why.contains(policy)), "{refused:?}");
+        }
+        // Ours never expire by themselves, so they are not volatile.
+        for policy in ["noeviction", "volatile-lru", "volatile-ttl", ""] {
+            read(&format!("redis_version:7.0.0\nmaxmemory_policy:{policy}\nrole:master")).unwrap();
         }
     }
 
