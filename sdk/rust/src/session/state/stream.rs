@@ -88,8 +88,8 @@ impl State {
         };
         let Some(session) = &mut self.session else { return Ok(()) };
         let Some(sent) = session.answered(pong.sequence) else { return Ok(()) };
-        // The server may not know yet that another one has taken the session, from whose time on only that one's word
-        // counts. What it could promise until then is sure.
+        // The server may not know yet that another one has taken the session, from when on only that one's word counts. But
+        // that can't have been before the resume was sent.
         let sent = resume_sent.map_or(sent, |resume_sent| sent.min(resume_sent));
         if !session.confirm(now, sent, valid_for) {
             self.lapse(now);
@@ -120,7 +120,7 @@ impl State {
         let within = draining.within.and_then(convert::duration).unwrap_or(Duration::MAX);
         self.link = Link::Up { draining: Some(now.saturating_add(within)) };
         self.route.note(self.route.home(), "the server is about to stop");
-        if self.attempt.is_none() {
+        if let None | Some(Attempt::Waiting { .. }) = self.attempt {
             self.move_away(now);
         }
     }
