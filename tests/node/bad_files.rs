@@ -16,7 +16,7 @@ use crate::foreign::{Foreign, Program, can_lock};
 async fn refused(node: &Node, name: &str, words: &str) {
     for result in [node.lock(name).acquire().await.map(|_| ()), node.lock(name).try_acquire().await.map(|_| ())] {
         match result {
-            Err(Error::Refused { reason: ErrorReason::BackendUnavailable, message, .. }) => {
+            Err(Error::Refused { reason: ErrorReason::LockFileUnusable, message, .. }) => {
                 assert!(message.contains(words), "{name}: {message}");
                 let path = node.directory.path().to_str().unwrap();
                 assert!(!message.contains(path), "where the files are is nobody's business: {message}");

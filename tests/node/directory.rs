@@ -139,7 +139,7 @@ async fn a_full_directory_is_an_error_for_new_locks_alone() {
         }
     }
     match client.lock("new").node_scope().acquire().await {
-        Err(Error::Refused { reason: ErrorReason::BackendUnavailable, message, .. }) => {
+        Err(Error::Refused { reason: ErrorReason::LockFileUnusable, message, .. }) => {
             assert!(message.contains("full"), "{message}");
         }
         other => panic!("not refused: {other:?}"),
@@ -241,7 +241,7 @@ async fn files_of_others() {
     guard.release().await.unwrap();
     let refused = client.lock("secret").node_scope().acquire().await;
     assert!(
-        matches!(&refused, Err(Error::Refused { reason: ErrorReason::BackendUnavailable, message, .. })
+        matches!(&refused, Err(Error::Refused { reason: ErrorReason::LockFileUnusable, message, .. })
         if message.contains("permission")),
         "{refused:?}"
     );

@@ -26,7 +26,9 @@ impl ErrorReason {
     pub fn code(self) -> Code {
         match self {
             Self::NotHolder | Self::SessionSuperseded | Self::SessionExpired => Code::Aborted,
-            Self::LimitMismatch | Self::LockHeld | Self::WaitTimeout | Self::Deadlock => Code::FailedPrecondition,
+            Self::LimitMismatch | Self::LockHeld | Self::WaitTimeout | Self::Deadlock | Self::LockFileUnusable => {
+                Code::FailedPrecondition
+            }
             Self::HoldNotFound | Self::SessionNotFound => Code::NotFound,
             Self::QuotaExceeded => Code::ResourceExhausted,
             Self::Draining | Self::BackendUnavailable => Code::Unavailable,
@@ -89,7 +91,7 @@ impl From<&Refusal> for ErrorReason {
             Refusal::TooManyEntries | Refusal::QueueFull | Refusal::SessionFull | Refusal::EngineFull => {
                 Self::QuotaExceeded
             }
-            Refusal::OutOfOrder(_) => Self::BackendUnavailable,
+            Refusal::OutOfOrder(_) => Self::LockFileUnusable,
         }
     }
 }

@@ -9,9 +9,12 @@ pub(super) const fn status(reason: ErrorReason) -> StatusCode {
     use ErrorReason as R;
     match reason {
         R::LockHeld | R::WaitTimeout => StatusCode::LOCKED,
-        R::NotHolder | R::LimitMismatch | R::Deadlock | R::SessionSuperseded | R::SessionExpired => {
-            StatusCode::CONFLICT
-        }
+        R::NotHolder
+        | R::LimitMismatch
+        | R::Deadlock
+        | R::LockFileUnusable
+        | R::SessionSuperseded
+        | R::SessionExpired => StatusCode::CONFLICT,
         R::HoldNotFound | R::SessionNotFound | R::RouteNotFound => StatusCode::NOT_FOUND,
         R::RequestIdReused => StatusCode::UNPROCESSABLE_ENTITY,
         R::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
@@ -54,6 +57,7 @@ pub(super) const fn title(reason: ErrorReason) -> &'static str {
         R::QuotaExceeded => "A queue or quota is full",
         R::Draining => "The server is shutting down",
         R::BackendUnavailable => "The store behind the server can't be reached",
+        R::LockFileUnusable => "The lock's file can't be used",
         R::SessionSuperseded => "A newer attach took the session over",
         R::SessionExpired => "The session's timeout has passed",
         R::Internal | R::Unspecified => "A defect of the server",

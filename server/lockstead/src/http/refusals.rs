@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lockstead_api::v1::ErrorReason::{
     self, BackendUnavailable, Deadlock, Draining, HoldNotFound, Internal, InvalidBody, InvalidHoldId, InvalidLimit,
     InvalidMetadata, InvalidMode, InvalidName, InvalidOwner, InvalidPageToken, InvalidPermits, InvalidRequestId,
-    InvalidScope, InvalidTtl, InvalidWait, LimitMismatch, LockHeld, NotHolder, QuotaExceeded, RequestIdReused,
-    WaitTimeout,
+    InvalidScope, InvalidTtl, InvalidWait, LimitMismatch, LockFileUnusable, LockHeld, NotHolder, QuotaExceeded,
+    RequestIdReused, WaitTimeout,
 };
 use lockstead_core::limits::HTTP_BODY_MAX_BYTES;
 use serde_json::json;
@@ -38,21 +38,21 @@ macro_rules! refusals {
 refusals! {
     AcquireLock: [
         LockHeld, WaitTimeout, Deadlock, InvalidName, InvalidMode, InvalidWait, InvalidTtl, InvalidScope, InvalidOwner,
-        InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused, NotHolder, QuotaExceeded, Draining,
-        BackendUnavailable,
+        InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused, NotHolder, LockFileUnusable, QuotaExceeded,
+        Draining, BackendUnavailable,
     ] with_body;
     AcquireSemaphore: [
         LockHeld, WaitTimeout, Deadlock, LimitMismatch, InvalidName, InvalidPermits, InvalidLimit, InvalidWait,
         InvalidTtl, InvalidScope, InvalidOwner, InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused,
-        NotHolder, QuotaExceeded, Draining, BackendUnavailable,
+        NotHolder, LockFileUnusable, QuotaExceeded, Draining, BackendUnavailable,
     ] with_body;
     HoldLock: [
         LockHeld, InvalidName, InvalidMode, InvalidWait, InvalidScope, InvalidOwner, InvalidMetadata, InvalidBody,
-        QuotaExceeded, Draining, BackendUnavailable,
+        LockFileUnusable, QuotaExceeded, Draining, BackendUnavailable,
     ] with_body;
     HoldSemaphore: [
         LockHeld, LimitMismatch, InvalidName, InvalidPermits, InvalidLimit, InvalidWait, InvalidScope, InvalidOwner,
-        InvalidMetadata, InvalidBody, QuotaExceeded, Draining, BackendUnavailable,
+        InvalidMetadata, InvalidBody, LockFileUnusable, QuotaExceeded, Draining, BackendUnavailable,
     ] with_body;
     Renew: [
         NotHolder, HoldNotFound, InvalidName, InvalidHoldId, InvalidTtl, InvalidScope, InvalidBody, BackendUnavailable,
