@@ -32,7 +32,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `meta` (hash) | replication id, epoch, end of the reclaim window, last token, last ticket; number of partitions, server lease, shared key |
-//! | `servers` (hash) | the epoch under which each server has joined |
+//! | `servers` (hash) | the epoch under which each server has joined; `joining` until it has |
 //! | `numbers`, `pushes` (hashes) | of each server: the number of its last call; how many pushes it was sent |
 //! | `due` (sorted by ms) | `h`+hold: a lease's deadline; `s`+server: a heartbeat's expiry; `n`+server: when to forget its number |
 //! | `holds` (hash) | a record of each hold and waiter |
