@@ -324,6 +324,28 @@ async fn a_resume_whose_outcome_is_unknown_can_be_tried_again() {
     until_nothing_is_left(&b).await;
 }
 
+/// The answer to an acquire was lost, and its client has repeated it on another server. What the first one gives back once it
+/// can is not its own any more.
+#[tokio::test]
+async fn what_it_owes_does_not_concern_a_session_that_has_moved() {
+    let (_redis, proxy, a, [b]) = servers_of_which_one_can_be_cut().await;
+    let session = session_id();
+    proxy.cut_answers();
+    let asked = a.engine.acquire(a.ask(session, 7, "x", EXCLUSIVE));
+    let (answer, hold) = tokio::join!(asked, async {
+        eventually("the grant", async || b.counts(b.lock("x")).await == (1, 0)).await;
+        cut_and_reset(&proxy);
+        assert!(b.resume(session, &[], &[7]).await.is_empty());
+        b.granted(Acquire { hold: hold_id(), ..b.ask(session, 7, "x", EXCLUSIVE) }).await.hold
+    });
+    assert!(matches!(answer, Err(EngineError::Unavailable(_))), "{answer:?}");
+    proxy.restore();
+    until_ready(&a).await;
+    // Answered after what was owed.
+    assert_eq!(a.counts(a.lock("x")).await, (1, 0));
+    assert_eq!(b.release(hold, session).await, 0);
+}
+
 /// What is said over a connection that was given up arrives late: it must not count any more.
 #[tokio::test]
 async fn a_delayed_call_changes_nothing() {

@@ -97,6 +97,20 @@ async fn the_later_attempt_has_the_session() {
     assert_eq!(a.release(hold, session).await, 0);
 }
 
+/// The client had tried another server first, which was slow, and came back.
+#[tokio::test]
+async fn an_earlier_attempt_that_comes_late_does_not_take_it_from_the_server_that_had_it_all_along() {
+    let [a, b] = servers_on_shared().await;
+    let session = session_id();
+    let hold = a.granted(a.ask(session, 1, "x", EXCLUSIVE)).await.hold;
+    assert!(a.resume_as(2, session, &[(hold, 1)], &[]).await.is_empty());
+    assert_eq!(b.resume_as(1, session, &[(hold, 1)], &[]).await, [hold]);
+    assert_eq!(b.end(session).await, 0);
+    assert_eq!(a.counts(a.lock("x")).await, (1, 0));
+    assert!(a.events.so_far().is_empty());
+    assert_eq!(a.release(hold, session).await, 0);
+}
+
 #[tokio::test]
 async fn it_can_move_on_and_on() {
     let servers: [_; 3] = servers_on_shared().await;

@@ -257,6 +257,10 @@ impl At<'_> {
     /// has the session.
     fn adopt(&mut self, session: SessionId, value: &Value) -> Option<Vec<u8>> {
         let Some(("V", [next, holds])) = letter(value) else { return None };
+        if !self.table.expects(session, self.partition) {
+            // It was here already, and Redis has taken note of the attempt.
+            return Some(Vec::new());
+        }
         for (hold, record) in read_holds(holds) {
             self.table.adopt(self.partition, hold, session, record);
         }

@@ -32,7 +32,7 @@
 //! | key | holds |
 //! |---|---|
 //! | `meta` (hash) | replication id, epoch, end of the reclaim window, last token, last ticket; number of partitions, server lease, shared key |
-//! | `servers` (hash) | the epoch under which each server has joined |
+//! | `servers` (hash) | the epoch under which each server has joined; `joining` until it has |
 //! | `numbers`, `pushes` (hashes) | of each server: the number of its last call; how many pushes it was sent |
 //! | `due` (sorted by ms) | `h`+hold: a lease's deadline; `s`+server: a heartbeat's expiry; `n`+server: when to forget its number |
 //! | `holds` (hash) | a record of each hold and waiter |
@@ -414,15 +414,13 @@ impl Engine for RedisEngine {
     fn resume_session(&self, resume: ResumeSession) -> Answer<Vec<HoldId>> {
         let shared = self.shared.clone();
         let (session, attempt) = (resume.session, resume.attempt);
-        let arriving = shared.table().expect(session, attempt, shared.settings.partitions);
-        if arriving.is_empty() {
-            return at_hand(Ok(shared.reconcile(&resume, false)));
-        }
+        // Redis hears of it in any case: an earlier attempt may yet arrive at another server, and must not win.
+        let (partitions, adopted) = shared.table().expect(session, attempt, shared.settings.partitions);
         let ask = |partition| {
             let args = move_session(session, attempt, Vec::new());
             shared.ask(partition, args, |reply| Then::Move { session, attempt, reply })
         };
-        let answers: Vec<Answer<bool>> = arriving.into_iter().map(ask).collect();
+        let answers: Vec<Answer<bool>> = partitions.into_iter().map(ask).collect();
         Answer::Right(
             async move {
                 // If this fails half way, what has come stays, and the next attempt, here or elsewhere, finds it.
@@ -432,7 +430,7 @@ impl Engine for RedisEngine {
                     shared.table().remove_session(session, None);
                     return Ok(resume.holds.iter().map(|(hold, _)| *hold).collect());
                 }
-                Ok(shared.reconcile(&resume, true))
+                Ok(shared.reconcile(&resume, adopted))
             }
             .boxed(),
         )

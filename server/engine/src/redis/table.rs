@@ -465,9 +465,9 @@ impl Table {
         self.sessions.get(&session).map_or_else(Vec::new, |session| session.partitions.iter().copied().collect())
     }
 
-    /// Notes that a session of another server is to come here. Returns the partitions that have yet to say so; none if it
-    /// is here already.
-    pub(super) fn expect(&mut self, session: SessionId, attempt: u32, partitions: Index) -> Vec<Index> {
+    /// Notes that a session is resumed here, from another server if it is not known. Returns the partitions that are to hear of
+    /// it, and whether some have yet to say what the session has.
+    pub(super) fn expect(&mut self, session: SessionId, attempt: u32, partitions: Index) -> (Vec<Index>, bool) {
         let is_new = !self.sessions.contains_key(&session);
         let session = self.sessions.entry(session).or_default();
         session.attempt = attempt;
@@ -475,7 +475,7 @@ impl Table {
             session.arriving.extend(0..partitions);
             session.partitions.extend(0..partitions);
         }
-        session.arriving.iter().copied().collect()
+        (session.partitions.iter().copied().collect(), !session.arriving.is_empty())
     }
 
     /// Whether a session has yet to come here in this partition.

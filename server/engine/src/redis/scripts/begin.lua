@@ -57,7 +57,10 @@ if meta[1] ~= replid then
 end
 local in_window = now < window
 
-if joined ~= '' and (joined ~= epoch or call('HGET', SERVERS, me) ~= epoch) then
+-- A server whose heartbeat has expired has nothing here any more, even if it is this call that will sweep it.
+local beat = tonumber(call('ZSCORE', DUE, 's' .. me) or -1)
+local has_expired = not in_window and beat >= 0 and beat <= now
+if joined ~= '' and (joined ~= epoch or has_expired or call('HGET', SERVERS, me) ~= epoch) then
   return { 'join', epoch }
 end
 call('HSET', NUMBERS, me, ARGV[2])

@@ -118,10 +118,11 @@ operations.Y = function()
 end
 
 -- K: epoch, partitions, a key. The server has said all it has under this epoch, and has joined. Result: K, count of the
--- pushes to it so far, partitions, server lease in ms and key in force; or F if the epoch is another one by now.
+-- pushes to it so far, partitions, server lease in ms and key in force; or F if the epoch is another one by now, or if the
+-- server was swept since it began to join, so that what it was shown is not true any more.
 operations.K = function()
   local expected, partitions, key = argument(), argument(), argument()
-  if expected ~= epoch then
+  if expected ~= epoch or not call('HGET', SERVERS, me) then
     return { 'F' }
   end
   call('HSETNX', META, 'partitions', partitions)
@@ -134,10 +135,12 @@ operations.K = function()
   return { 'K', tonumber(call('HGET', PUSHES, me) or 0), agreed[1], agreed[2], agreed[3] }
 end
 
--- L: begins to join: until it has joined, nobody grants anything to this server. Result: L, partitions and server lease in
--- ms that all servers have agreed on; empty where nothing is agreed yet.
+-- L: begins to join: until it has joined, nobody grants anything to this server. If it never does, it is swept with all that
+-- it has said by then. Result: L, partitions and server lease in ms that all servers have agreed on; empty where nothing is
+-- agreed yet.
 operations.L = function()
-  call('HDEL', SERVERS, me)
+  call('HSET', SERVERS, me, 'joining')
+  call('ZADD', DUE, 'NX', now + lease, 's' .. me)
   local agreed = call('HMGET', META, 'partitions', 'lease')
   return { 'L', agreed[1] or '', agreed[2] or '' }
 end

@@ -157,11 +157,11 @@ operations.W = function()
 end
 
 -- C: hold, whether to give it back if it is held. Result: X holders (it waited) | K (it is held and stays) | B (it was
--- held and is given back) | N (nobody knows it).
+-- held and is given back) | N (nobody knows it, or its session is another server's, which answers for it now).
 operations.C = function()
   local hold, give_back = argument(), argument() == '1'
   local record = read_hold(hold)
-  if not record then
+  if not record or (not is_lease(record) and owner_of(record[SESSION]) ~= me) then
     return { 'N', '', 0 }
   elseif record[TOKEN] > 0 and not give_back then
     return { 'K' }
