@@ -43,7 +43,8 @@ type Granted = (HoldId, Token, WallTime);
 impl Partition {
     /// Returns once this server's calls count here.
     pub(super) async fn join(&mut self, link: &Link) -> Result<(), Break> {
-        let answer = self.call(link, false, &[vec![b"L".to_vec()]]).await?;
+        let begin = vec![b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
+        let answer = self.call(link, false, &[begin]).await?;
         self.check_agreement(&answer)?;
         self.epoch.clone_from(&answer.epoch);
         let shown = self.read_all(link).await?;
