@@ -145,15 +145,18 @@ impl Fault {
     /// Whether it can happen at a place like this.
     pub(crate) fn is_possible(&self, site: &Site) -> bool {
         let (single, redis) = (site.topology == Topology::Single, site.topology != Topology::Memory);
+        // One that comes back believes for a while that it still is the primary. Only acknowledged writes protect from that.
+        let two_primaries = match site.topology {
+            Topology::Memory | Topology::Single => false,
+            Topology::Sentinel => matches!(self, Self::Redis(RedisFault::Stopped { .. } | RedisFault::Killed { .. })),
+            Topology::Cluster => matches!(self, Self::Redis(RedisFault::Stopped { .. })),
+        };
         match self {
             // Behind Sentinels and in a Cluster there is more than one way.
             Self::Server(ServerFault::Cut { .. }) => single,
-            // A primary that wakes up believes for a moment that it still is one, and only acknowledged writes protect
-            // from that.
-            Self::Redis(RedisFault::Stopped { .. }) => single || redis && site.min_acks > 0,
-            Self::Redis(RedisFault::FailedOver { .. }) => redis && !single,
-            Self::Redis(RedisFault::Killed { .. } | RedisFault::Flushed { .. } | RedisFault::Reset) => redis,
             Self::Server(ServerFault::AllKilled { .. }) => site.servers > 1,
+            Self::Redis(RedisFault::FailedOver { .. }) => redis && !single,
+            Self::Redis(_) => redis && (site.min_acks > 0 || !two_primaries),
             Self::Server(_) | Self::Client(_) => true,
         }
     }

@@ -236,21 +236,20 @@ impl Sut {
         heard
     }
 
-    /// How a session's hold ended, or that it was one, not every server remembers.
+    /// How a session's hold ended only its server remembers, and how a lease ended only its partition.
     fn is_forgotten(&self, action: &Action, expected: &Answer, answer: &Answer) -> bool {
         let (Answer::Refused(expected), Answer::Refused(answer)) = (expected, answer) else { return false };
         let is_how = ["Released", "Expired", "Disconnected"].contains(expected);
-        let forgotten = |hold: &u32, allowed: &[&str]| {
-            let of_session = self.before.asks.iter().any(|ask| ask.hold == *hold && ask.session().is_some());
-            is_how && of_session && allowed.contains(answer)
-        };
-        match action {
-            Action::ReleaseAsSession { .. } => is_how && *answer == "HoldNotFound",
-            Action::ReleaseAsBearer { hold, .. } | Action::Renew { hold, .. } => {
-                forgotten(hold, &["HoldNotFound", "NotHolder"])
+        is_how
+            && match action {
+                Action::ReleaseAsSession { .. } => *answer == "HoldNotFound",
+                Action::ReleaseAsBearer { hold, thing } | Action::Renew { hold, thing, .. } => {
+                    let asked = self.before.asks.iter().find(|ask| ask.hold == *hold);
+                    let is_known = asked.is_some_and(|ask| ask.session().is_none() && ask.thing == *thing);
+                    !is_known && ["HoldNotFound", "NotHolder"].contains(answer)
+                }
+                _ => false,
             }
-            _ => false,
-        }
     }
 
     /// Compares all that can be seen, once what the servers tell each other has arrived.

@@ -47,6 +47,25 @@ async fn a_key_is_gone() {
     .await;
 }
 
+/// The next primary's clock may be behind, and what it takes over may not show how far tokens had come.
+#[tokio::test]
+async fn its_clock_shows_an_earlier_time() {
+    let (redis, [a, b]) = servers_on(RedisServer::start().await).await;
+    // As if the clock had been ahead by an hour until now.
+    let ahead = (lockstead_clock::wall_time().as_micros() + 3_600_000_000).to_string();
+    for partition in 0..16 {
+        let meta = format!("lockstead:{{{partition}}}:meta");
+        redis.command(&["HSET", &meta, "token", &ahead, "ticket", &ahead]).await;
+    }
+    let (on_a, on_b) = (session_id(), session_id());
+    let before = a.granted(a.ask(on_a, 1, "clock", EXCLUSIVE)).await;
+    a.release(before.hold, on_a).await;
+    redis.command(&["FLUSHALL"]).await;
+    b.queued(b.ask(on_b, 2, "clock", EXCLUSIVE)).await;
+    let after = b.events.granted(on_b, 2).await;
+    assert!(before.token < after.token, "{before:?} then {after:?}");
+}
+
 /// What there is before the disaster.
 struct Before {
     on_a: SessionId,

@@ -9,13 +9,15 @@ use crate::plan::{Site, Topology};
 
 /// For how long a primary goes on alone before it dies.
 const LOST_WRITES_MS: u64 = 300;
+/// How long it stays away then where nothing but its absence keeps servers from it.
+const FORGOTTEN_MS: u64 = 3_000;
 
 /// What the servers keep the truth in.
 #[derive(Debug)]
 pub(crate) enum Redis {
     None,
     Single(RedisServer),
-    Sentinel(SentinelSetup),
+    Sentinel { setup: SentinelSetup, min_acks: u32 },
     Cluster(ClusterSetup),
 }
 
@@ -25,7 +27,7 @@ impl Redis {
         match site.topology {
             Topology::Memory => Self::None,
             Topology::Single => Self::Single(RedisServer::start().await),
-            Topology::Sentinel => Self::Sentinel(SentinelSetup::start().await),
+            Topology::Sentinel => Self::Sentinel { setup: SentinelSetup::start().await, min_acks: site.min_acks },
             Topology::Cluster => Self::Cluster(ClusterSetup::start().await),
         }
     }
@@ -40,7 +42,7 @@ impl Redis {
         match self {
             Self::None => None,
             Self::Single(server) => Some(server.url()),
-            Self::Sentinel(setup) => Some(setup.url()),
+            Self::Sentinel { setup, .. } => Some(setup.url()),
             Self::Cluster(setup) => Some(setup.url()),
         }
     }
@@ -53,7 +55,7 @@ impl Breakable for Redis {
         match self {
             Self::None => {}
             Self::Single(server) => suffer(server, fault).await,
-            Self::Sentinel(setup) => sentinel(setup, fault).await,
+            Self::Sentinel { setup, min_acks } => sentinel(setup, *min_acks, fault).await,
             Self::Cluster(setup) => cluster(setup, fault).await,
         }
     }
@@ -83,11 +85,14 @@ async fn suffer(node: &mut RedisServer, fault: &RedisFault) {
     }
 }
 
-async fn sentinel(setup: &mut SentinelSetup, fault: &RedisFault) {
+async fn sentinel(setup: &mut SentinelSetup, min_acks: u32, fault: &RedisFault) {
     // On a machine that is slow they may have had doubts of their own.
     setup.settle().await;
     if let RedisFault::FailedOver { .. } = fault {
         setup.fail_over_losing(pause(LOST_WRITES_MS)).await;
+        if min_acks == 0 {
+            pause(FORGOTTEN_MS).await;
+        }
         for node in setup.nodes.iter_mut().filter(|node| !node.is_running()) {
             node.restart().await;
         }

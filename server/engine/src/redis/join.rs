@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use std::time::Duration;
 
-use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime};
+use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, duration};
 use redis::Value;
 
 use super::call::{give_back, read_holds, read_made, read_reason};
@@ -43,7 +43,8 @@ type Granted = (HoldId, Token, WallTime);
 impl Partition {
     /// Returns once this server's calls count here.
     pub(super) async fn join(&mut self, link: &Link) -> Result<(), Break> {
-        let answer = self.call(link, false, &[vec![b"L".to_vec()]]).await?;
+        let begin = vec![b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
+        let answer = self.call(link, false, &[begin]).await?;
         self.check_agreement(&answer)?;
         self.epoch.clone_from(&answer.epoch);
         let shown = self.read_all(link).await?;
@@ -86,9 +87,10 @@ impl Partition {
                 settings.partitions
             )),
             (_, Some(theirs)) if u128::from(theirs) != settings.server_lease.as_millis() => wrong(format!(
-                "the servers of this Redis use --server-lease {theirs}ms, this one {}ms; all must use the same. To change it, stop all servers, \
+                "the servers of this Redis use --server-lease {}, this one {}; all must use the same. To change it, stop all servers, \
                  wait for the longer of the two, and delete the keys lockstead:* there",
-                settings.server_lease.as_millis()
+                duration::format(Duration::from_millis(theirs)),
+                duration::format(settings.server_lease)
             )),
             _ => Ok(()),
         }

@@ -66,6 +66,9 @@ pub(super) struct Partition {
     pub(super) epoch: Vec<u8>,
     /// How many pushes were sent to this server, as far as it knows.
     pub(super) pushes: u64,
+    /// The last token and ticket that it has heard of, whatever Redis remembers of them.
+    pub(super) last_token: u64,
+    pub(super) last_ticket: u64,
     next_beat: Time,
     /// When Redis has something to end or to grant that nobody else may see to.
     next_due: Option<Time>,
@@ -82,6 +85,8 @@ pub(super) struct Answer {
     due: Option<Duration>,
     pub(super) results: Vec<Value>,
     pub(super) events: Vec<Value>,
+    last_token: u64,
+    last_ticket: u64,
     pub(super) sent: Now,
 }
 
@@ -97,6 +102,8 @@ impl Partition {
             number: 0,
             epoch: Vec::new(),
             pushes: 0,
+            last_token: 0,
+            last_ticket: 0,
             next_beat: Time::default(),
             next_due: None,
             serve_queues_at: None,
@@ -239,8 +246,10 @@ impl Partition {
             }
             answer
         };
-        let answer = self.patiently(calling).await?;
-        Answer::read(answer, sent)
+        let answer = Answer::read(self.patiently(calling).await?, sent)?;
+        self.last_token = self.last_token.max(answer.last_token);
+        self.last_ticket = self.last_ticket.max(answer.last_ticket);
+        Ok(answer)
     }
 
     async fn serve(
@@ -317,7 +326,7 @@ impl Partition {
     }
 
     fn is_in_service(&self) -> bool {
-        lock(&self.shared.promises).deadline(self.index).is_some()
+        lock(&self.shared.promises).is_in_service(self.index)
     }
 
     fn on_answer(&mut self, calls: Vec<Call>, answer: &Answer) {
@@ -460,13 +469,17 @@ impl Answer {
         let Value::Array(parts) = value else { return Err(unreadable()) };
         match &parts[..] {
             [status, ..] if matches!(text(status), Some("stale" | "join")) => Err(Break::Rejoin),
-            [status, epoch, window, due, Value::Array(results), Value::Array(events)] if text(status) == Some("ok") => {
+            [status, epoch, window, due, Value::Array(results), Value::Array(events), token, ticket]
+                if text(status) == Some("ok") =>
+            {
                 Ok(Self {
                     epoch: record::bytes(epoch).ok_or_else(unreadable)?.to_vec(),
                     window: Duration::from_millis(number(window).ok_or_else(unreadable)?),
                     due: number(due).map(Duration::from_millis),
                     results: results.clone(),
                     events: events.clone(),
+                    last_token: number(token).ok_or_else(unreadable)?,
+                    last_ticket: number(ticket).ok_or_else(unreadable)?,
                     sent,
                 })
             }

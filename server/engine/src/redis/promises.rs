@@ -10,15 +10,21 @@ use super::table::Index;
 #[derive(Debug)]
 pub(super) struct Promises {
     server_lease: Duration,
-    /// When the server's lease ends, of the partitions in service.
-    ends: Vec<Option<Time>>,
+    /// The server's leases, of the partitions in which it has joined.
+    leases: Vec<Option<ServerLease>>,
     /// The furthest that anybody was promised.
     promised: Time,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct ServerLease {
+    end: Time,
+    is_in_service: bool,
+}
+
 impl Promises {
     pub(super) fn new(partitions: Index, server_lease: Duration) -> Self {
-        Self { server_lease, ends: vec![None; usize::from(partitions)], promised: Time::default() }
+        Self { server_lease, leases: vec![None; usize::from(partitions)], promised: Time::default() }
     }
 
     /// From a heartbeat that was sent then, the server counts less than Redis does.
@@ -33,7 +39,8 @@ impl Promises {
 
     /// Promises as much as all partitions in service allow.
     pub(super) fn promise(&mut self, now: Time) -> Time {
-        let allowed = self.ends.iter().flatten().min().copied();
+        let in_service = self.leases.iter().flatten().filter(|lease| lease.is_in_service);
+        let allowed = in_service.map(|lease| lease.end).min();
         let until = allowed.unwrap_or_else(|| {
             // Nothing is held, so anything can be promised. What was promised before is promised again for a while: a
             // partition that comes into service has to catch up with it.
@@ -48,24 +55,32 @@ impl Promises {
     /// clients believe of all their holds, those to come included.
     pub(super) fn renew(&mut self, partition: Index, end: Time) -> bool {
         let promised = self.promised;
-        let Some(known) = self.ends.get_mut(usize::from(partition)) else { return false };
-        if known.is_some() || end >= promised {
-            *known = Some(known.map_or(end, |known| known.max(end)));
-        }
-        known.is_some()
+        let Some(known) = self.leases.get_mut(usize::from(partition)) else { return false };
+        let before = known.unwrap_or(ServerLease { end, is_in_service: false });
+        let is_in_service = before.is_in_service || end >= promised;
+        *known = Some(ServerLease { end: before.end.max(end), is_in_service });
+        is_in_service
+    }
+
+    pub(super) fn is_in_service(&self, partition: Index) -> bool {
+        self.lease(partition).is_some_and(|lease| lease.is_in_service)
+    }
+
+    fn lease(&self, partition: Index) -> Option<ServerLease> {
+        self.leases.get(usize::from(partition)).copied().flatten()
     }
 
     /// A partition goes out of service.
     pub(super) fn end(&mut self, partition: Index) {
-        if let Some(known) = self.ends.get_mut(usize::from(partition)) {
+        if let Some(known) = self.leases.get_mut(usize::from(partition)) {
             *known = None;
         }
     }
 
-    /// When the holds of a partition have to end, unless another heartbeat succeeds.
+    /// When the holds of a partition have to end, unless another heartbeat succeeds. There can be some before it is in
+    /// service: those that were granted as it joined.
     pub(super) fn deadline(&self, partition: Index) -> Option<Time> {
-        let end = self.ends.get(usize::from(partition)).copied().flatten()?;
-        Some(end.saturating_sub(self.margin()))
+        Some(self.lease(partition)?.end.saturating_sub(self.margin()))
     }
 }
 
@@ -96,6 +111,9 @@ mod tests {
         assert!(promises.renew(0, promises.end_of_lease(at(100))));
         assert_eq!(promises.promise(at(100)), at(109));
         assert!(!promises.renew(1, promises.end_of_lease(at(99))), "clients believe longer than that");
+        assert!(!promises.is_in_service(1));
+        assert_eq!(promises.deadline(1), Some(at(107)), "what was granted as it joined must end in time, too");
+        assert_eq!(promises.promise(at(100)), at(109));
         assert!(promises.renew(1, promises.end_of_lease(at(100))));
     }
 

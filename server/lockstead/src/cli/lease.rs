@@ -15,8 +15,8 @@ use super::say::say;
 /// The lease ends after its ttl, or by `lockstead release`. To hold for as long as a command runs, use `lockstead run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 acquired; 64 wrong usage; 69 no server; 74 the hold id can't be printed;
-75 held by others, or the wait is over; 77 refused.
+Exit codes: 0 acquired; 64 wrong usage; 69 no server that can serve;
+74 the hold id can't be printed; 75 held by others, or the wait is over; 77 refused.
 
   id=$(lockstead acquire backup --ttl 5m) || exit
   ./backup.sh
@@ -43,7 +43,9 @@ pub(super) struct AcquireArgs {
 
 /// Release what `lockstead acquire` acquired
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 released; 64 wrong usage; 69 no server; 77 no such hold, or it has ended.")]
+#[command(after_help = "\
+Exit codes: 0 released; 64 wrong usage; 69 no server that can serve;
+77 no such hold, or it has ended.")]
 pub(super) struct ReleaseArgs {
     /// Name of the lock or semaphore
     name: String,

@@ -35,8 +35,9 @@ const NOT_FOUND: u8 = 127;
 /// CMD runs in a process group of its own; from a terminal its standard input is empty.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: CMD's own; 64 wrong usage; 69 no server; 75 not acquired; 76 the lock was lost; 77 refused;
-126 CMD can't be run; 127 CMD not found; 128+N CMD was ended by signal N.
+Exit codes: CMD's own; 64 wrong usage; 69 no server that can serve; 75 not acquired;
+76 the lock was lost; 77 refused; 126 CMD can't be run; 127 CMD not found;
+128+N CMD was ended by signal N.
 
   lockstead run nightly/report -- ./report.sh
   lockstead run --wait 0s deploy/web -- make deploy      # give up if somebody else deploys

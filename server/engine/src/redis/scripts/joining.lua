@@ -135,10 +135,12 @@ operations.K = function()
   return { 'K', tonumber(call('HGET', PUSHES, me) or 0), agreed[1], agreed[2], agreed[3] }
 end
 
--- L: begins to join: until it has joined, nobody grants anything to this server. If it never does, it is swept with all that
--- it has said by then. Result: L, partitions and server lease in ms that all servers have agreed on; empty where nothing is
--- agreed yet.
+-- L: the last token and ticket that the server has heard of. Begins to join: until it has joined, nobody grants anything to
+-- this server. If it never does, it is swept with all that it has said by then. Result: L, partitions and server lease in ms
+-- that all servers have agreed on; empty where nothing is agreed yet.
 operations.L = function()
+  -- Data may be lost, and the clock here may be behind the one that was here before.
+  last_token, last_ticket = math.max(last_token, number_argument()), math.max(last_ticket, number_argument())
   call('HSET', SERVERS, me, 'joining')
   call('ZADD', DUE, 'NX', now + lease, 's' .. me)
   local agreed = call('HMGET', META, 'partitions', 'lease')

@@ -142,8 +142,10 @@ end
 operations.W = function()
   local hold, name, ttl = argument(), argument(), number_argument()
   local record = read_hold(hold)
-  if not record or record[TOKEN] == 0 or record[RESOURCE] ~= name then
+  if not record or record[RESOURCE] ~= name then
     return not_held(hold, name)
+  elseif record[TOKEN] == 0 then
+    return { 'N', '', 0 }
   elseif not is_lease(record) then
     return { 'E', 'lease', 0 }
   end
