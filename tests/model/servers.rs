@@ -60,7 +60,7 @@ impl StateMachineTest for Timeless {
 
     fn init_test(_: &Reference) -> Sut {
         let World { runtime, redis } = world();
-        let settings = || RedisSettings { partitions: 2, ..settings(redis) };
+        let settings = || RedisSettings { partitions: 1, ..settings(redis) };
         let servers = runtime.block_on(async { [start(settings()).await, start(settings()).await] });
         let words = Words::new(random() << 32, format!("model/{:032x}/", random()), MILLISECOND);
         let (before, homes, attempts, leases) = Default::default();

@@ -225,6 +225,7 @@ impl Partition {
             && let Some(key) = bytes(key).and_then(|key| key.try_into().ok())
         {
             *lock(&self.shared.key) = Some(SharedKey::from_bytes(key));
+            self.shared.agreed.send_replace(true);
         }
         self.on_heartbeat(answer.sent.time);
         self.serve_queues_at = Some(lockstead_clock::time());

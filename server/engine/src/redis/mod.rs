@@ -154,6 +154,8 @@ struct Shared {
     calls: Vec<mpsc::UnboundedSender<Call>>,
     statuses: Mutex<Vec<Status>>,
     key: Mutex<Option<SharedKey>>,
+    /// Whether the first partition has been joined, and so all servers mean the same by a partition. Only then are the others.
+    agreed: watch::Sender<bool>,
     /// What is wrong and can't be waited out, if that shows before the first contact.
     misconfigured: watch::Sender<Option<String>>,
 }
@@ -187,6 +189,7 @@ impl RedisEngine {
             calls,
             statuses: Mutex::new(vec![away; usize::from(settings.partitions)]),
             key: Mutex::new(None),
+            agreed: watch::Sender::new(false),
             misconfigured: watch::Sender::new(None),
             settings,
         });

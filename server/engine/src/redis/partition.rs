@@ -125,6 +125,10 @@ impl Partition {
     /// Serves over one connection until it breaks.
     async fn attend(&mut self) -> Result<std::convert::Infallible, Break> {
         let (shared, index) = (self.shared.clone(), self.index);
+        if index > 0 {
+            let mut agreed = shared.agreed.subscribe();
+            _ = self.patiently(agreed.wait_for(|agreed| *agreed)).await;
+        }
         let link = self.patiently(shared.wire.link(index)).await?;
         let (sender, mut pushes) = mpsc::unbounded_channel();
         let subscribing = link.subscribe(format!("{}{}", self.inboxes(), shared.server_name()), sender);
