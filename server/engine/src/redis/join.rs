@@ -245,7 +245,11 @@ fn restore(id: HoldId, hold: &Hold, pseudo: &[u8]) -> Vec<Vec<u8>> {
         State::Asked(_) => (0, 0, Duration::ZERO),
     };
     let session = hold.session().map_or_else(|| pseudo.to_vec(), record::session_bytes);
-    let (ttl, request) = figure_of(&hold.party);
+    let (asked, request) = figure_of(&hold.party);
+    let ttl = match &hold.state {
+        State::Held { lease: Some(lease), .. } => lease.ttl,
+        _ => asked,
+    };
     vec![
         b"Y".to_vec(),
         record::hold_bytes(id),

@@ -32,6 +32,9 @@ pub(super) struct Details<'a> {
     pub(super) owner: Cow<'a, str>,
     #[serde(rename = "m", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) metadata: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// The ttl that a lease was asked with, whatever it was renewed to.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(super) ttl_ms: Option<u64>,
     /// The session's number for the acquire.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub(super) request: Option<u64>,
@@ -42,7 +45,7 @@ pub(super) struct Details<'a> {
 impl<'a> Details<'a> {
     pub(super) fn new(owner: &'a Owner, metadata: &'a Metadata) -> Self {
         let metadata = metadata.iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self { owner: owner.as_str().into(), metadata, request: None, owner_key: None }
+        Self { owner: owner.as_str().into(), metadata, ttl_ms: None, request: None, owner_key: None }
     }
 
     pub(super) fn with_request(mut self, request: u64, owner_key: Option<&'a OwnerKey>) -> Self {

@@ -167,7 +167,7 @@ impl Hold {
         let details = Details::new(&self.owner, &self.metadata);
         match &self.party {
             Party::Session { request, owner_key, .. } => details.with_request(*request, owner_key.as_ref()),
-            Party::Lease { .. } => details,
+            Party::Lease { ttl, .. } => Details { ttl_ms: u64::try_from(ttl.as_millis()).ok(), ..details },
         }
     }
 
@@ -335,12 +335,12 @@ impl Table {
         let ttl = Duration::from_millis(record.ttl_ms);
         let lease = LeaseEnd { at: at.time.saturating_add(ttl), wall: at.wall.saturating_add(ttl), ttl };
         if let Some(hold) = self.holds.get_mut(&id) {
-            hold.party = Party::Lease { ttl, request: record.request };
             hold.state = State::Held { token, entries: Vec::new(), lease: Some(lease) };
             return;
         }
         let (owner, metadata) = (record.details.owner(), record.details.metadata());
-        let party = Party::Lease { ttl, request: record.request };
+        let asked = record.details.ttl_ms.map_or(ttl, Duration::from_millis);
+        let party = Party::Lease { ttl: asked, request: record.request };
         let state = State::Held { token, entries: Vec::new(), lease: Some(lease) };
         let (resource, claim, since) = (record.resource, record.claim, record.since);
         self.insert(id, Hold { partition, resource, claim, party, owner, metadata, since, state });

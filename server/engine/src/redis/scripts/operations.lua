@@ -16,7 +16,7 @@ end
 -- The answer to a request id that was seen before.
 local function repeat_request(hold, earlier, record, wanted, may_queue)
   local same = record[RESOURCE] == wanted[RESOURCE] and record[PERMITS] == wanted[PERMITS]
-    and record[LIMIT] == wanted[LIMIT] and record[TTL] == wanted[TTL] and record[DETAILS] == wanted[DETAILS]
+    and record[LIMIT] == wanted[LIMIT] and record[DETAILS] == wanted[DETAILS]
   if not same then
     return { 'E', 'reused', 0 }
   end
