@@ -89,7 +89,8 @@ pub async fn shared_redis() -> &'static RedisServer {
     SHARED.get_or_init(start).await
 }
 
-async fn servers_at<const N: usize>(url: &str) -> [Fixture; N] {
+/// So many servers that are told this address, which share the names of the scenario.
+pub async fn servers_at<const N: usize>(url: &str) -> [Fixture; N] {
     let all: [Fixture; N] = std::array::from_fn(|_| start_unready(settings_at(url)));
     for fixture in &all {
         until_ready(fixture).await;

@@ -43,6 +43,10 @@ impl ReferenceStateMachine for Model {
         steps::step(state)
     }
 
+    fn preconditions(state: &Reference, step: &Step) -> bool {
+        steps::names_are_fresh(state, step)
+    }
+
     fn apply(mut state: Reference, step: &Step) -> Reference {
         state.step(step);
         state

@@ -105,6 +105,11 @@ pub(crate) fn step(reference: &Reference) -> BoxedStrategy<Step> {
     (pause, set_wall, action(reference)).prop_map(|(pause, set_wall, action)| Step { pause, set_wall, action }).boxed()
 }
 
+/// Whoever asks gives the hold a name that is new. Shrinking would not care.
+pub(crate) fn names_are_fresh(reference: &Reference, step: &Step) -> bool {
+    !matches!(step.action, Action::Acquire(ask) if ask.hold <= reference.issued)
+}
+
 fn action(reference: &Reference) -> BoxedStrategy<Action> {
     let fresh = reference.issued + 1;
     // Mostly ids that mean something, sometimes one that nobody ever saw.

@@ -158,7 +158,7 @@ impl Words {
                 let (entries, until) = (grant.entries as usize, until(grant));
                 Note { thing, what: News::Granted { to, hold, entries, until } }
             }
-            Event::Moved { session } => panic!("{session} was not resumed anywhere else"),
+            Event::Moved { .. } | Event::Withdrawn { .. } => panic!("nothing went anywhere else, but: {event:?}"),
             Event::Ended { to, hold, resource, reason } => {
                 let (hold, thing) = self.things[hold];
                 assert_eq!(*resource, self.key(thing));
@@ -166,6 +166,11 @@ impl Words {
                 Note { thing, what: News::Ended { to, hold, how: how(*reason) } }
             }
         }
+    }
+
+    /// The model's number for a hold.
+    pub(crate) fn number(&self, hold: HoldId) -> u32 {
+        self.things[&hold].0
     }
 
     /// Views tell no hold ids, but every grant told its token.

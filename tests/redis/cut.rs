@@ -12,7 +12,7 @@ use lockstead_tests::{Proxy, RedisServer, eventually};
 use std::time::Duration;
 
 /// A server whose way to Redis can be cut, and so many others.
-async fn servers_of_which_one_can_be_cut<const N: usize>() -> (RedisServer, Proxy, Fixture, [Fixture; N]) {
+pub(crate) async fn servers_of_which_one_can_be_cut<const N: usize>() -> (RedisServer, Proxy, Fixture, [Fixture; N]) {
     let redis = RedisServer::start().await;
     let proxy = Proxy::before(redis.address()).await;
     let cut = start_unready(settings_at(&format!("redis://{}", proxy.address())));

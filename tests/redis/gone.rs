@@ -11,10 +11,10 @@ use lockstead_tests::fixture::{EXCLUSIVE, SHARED, permits, session_id};
 async fn what_its_sessions_held_is_free_when_its_lease_is_over_and_not_before() {
     let [a, b, c] = servers_on_shared().await;
     let (dead, other, sharing) = (session_id(), session_id(), session_id());
-    let mut held = a.granted(a.ask(dead, 1, "alone", EXCLUSIVE)).await;
+    let alone = a.granted(a.ask(dead, 1, "alone", EXCLUSIVE)).await;
     a.granted(a.ask(dead, 2, "shared", SHARED)).await;
     b.granted(b.ask(sharing, 2, "shared", SHARED)).await;
-    a.granted(a.ask(dead, 3, "permits", permits(2, 3))).await;
+    let some = a.granted(a.ask(dead, 3, "permits", permits(2, 3))).await;
     for (request, name, claim) in [(11, "alone", EXCLUSIVE), (12, "shared", EXCLUSIVE), (13, "permits", permits(3, 3))]
     {
         c.queued(c.ask(other, request, name, claim)).await;
@@ -22,12 +22,11 @@ async fn what_its_sessions_held_is_free_when_its_lease_is_over_and_not_before() 
     let believed = promised(&*a.engine);
     drop(a);
     let died = time();
-    for request in [11, 13] {
+    for (request, held) in [(11, alone), (13, some)] {
         let grant = c.events.granted(other, request).await;
         assert!(time() > believed, "too early: its clients may believe that they hold");
         assert!(time().since(died) < SERVER_LEASE + Duration::from_secs(1), "too late");
         assert!(held.token < grant.token);
-        held = grant;
     }
     assert_eq!(b.counts(b.lock("shared")).await, (1, 1), "the other one still holds");
 }

@@ -1,6 +1,7 @@
 //! Leases hang on no server: any of them can renew and end them, and only their deadline counts.
 
-use lockstead_core::{Acquire, Acquired, EndReason, Refusal};
+use crate::cut::servers_of_which_one_can_be_cut;
+use lockstead_core::{Acquire, Acquired, Cancelled, EndReason, Event, IfGranted, Refusal};
 use lockstead_tests::engines::{SERVER_LEASE, servers_on_shared};
 use lockstead_tests::fixture::{EXCLUSIVE, LONG, SHARED, SHORT, hold_id, refusal, session_id};
 
@@ -116,6 +117,36 @@ async fn a_repeated_request_gives_the_same_hold_on_any_server() {
     assert!(a.all().await.is_empty());
 }
 
+/// The caller on the first server goes away as late as that.
+#[tokio::test]
+async fn what_was_granted_again_elsewhere_can_not_be_given_back_where_it_was_granted_first() {
+    let [a, b] = servers_on_shared().await;
+    let ask = a.ask_once("r", "x", EXCLUSIVE);
+    let lease = a.granted(ask.clone()).await;
+    let again = b.granted(Acquire { hold: hold_id(), ..ask.clone() }).await;
+    assert_eq!((again.hold, again.token), (lease.hold, lease.token));
+    assert_eq!(a.cancel_lease(lease.hold, IfGranted::GiveBack).await, Cancelled::Unknown);
+    assert_eq!(b.counts(b.lock("x")).await, (1, 0), "its caller has it");
+    assert_eq!(b.cancel_lease(lease.hold, IfGranted::GiveBack).await, Cancelled::GivenBack);
+}
+
+/// Its deadline counts from the grant, not from when its server hears of it.
+#[tokio::test]
+async fn a_lease_whose_grant_is_heard_late_is_not_longer_for_that() {
+    let (_redis, proxy, a, [b]) = servers_of_which_one_can_be_cut().await;
+    let session = session_id();
+    let held = b.granted(b.ask(session, 1, "x", EXCLUSIVE)).await;
+    let ask = a.ask_lease("x", EXCLUSIVE, LONG);
+    a.queued(ask.clone()).await;
+    proxy.cut();
+    assert_eq!(b.release(held.hold, session).await, 0);
+    tokio::time::sleep(SERVER_LEASE / 4).await;
+    proxy.restore();
+    let grant = a.events.lease_granted(ask.hold).await;
+    let expires_at = grant.lease.unwrap().expires_at;
+    assert!(expires_at <= grant.acquired_at.saturating_add(LONG), "{grant:?}");
+}
+
 #[tokio::test]
 async fn a_request_that_waits_takes_its_place_along_to_the_server_that_repeats_it() {
     let [a, b, c] = servers_on_shared().await;
@@ -131,11 +162,11 @@ async fn a_request_that_waits_takes_its_place_along_to_the_server_that_repeats_i
     c.release(held.hold, first).await;
     let lease = b.events.lease_granted(waiter).await;
     assert_eq!(a.counts(a.lock("x")).await, (1, 1));
-    let on_a = a.granted(Acquire { hold: hold_id(), ..ask }).await;
+    let on_a = a.granted(Acquire { hold: hold_id(), ..ask.clone() }).await;
     assert_eq!((on_a.hold, on_a.token), (lease.hold, lease.token));
     b.release_as_bearer(lease.hold, b.lock("x")).await.unwrap();
     c.events.granted(last, 1).await;
-    assert!(a.events.so_far().is_empty(), "its place went over");
+    assert_eq!(a.events.so_far(), [Event::Withdrawn { hold: ask.hold }], "its place went over");
 }
 
 /// As the memory engine has it: a try that repeats a request which waits hears who holds, and the request waits on.

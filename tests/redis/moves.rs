@@ -1,9 +1,12 @@
 //! A session moves to another server with all it has.
 
 use futures::future::join_all;
-use lockstead_core::{Acquire, Acquired, Census, Event, Release, Releaser};
-use lockstead_tests::engines::{servers_on_shared, until_nothing_is_left};
-use lockstead_tests::fixture::{EXCLUSIVE, SHARED, hold_id, permits, refusal, session_id};
+use lockstead_core::{Acquire, Acquired, Census, Event, HoldId, Release, Releaser, ResumeSession, SessionId};
+use lockstead_engine::EngineError;
+use lockstead_tests::ClusterSetup;
+use lockstead_tests::engines::{servers_at, servers_on_shared, until_nothing_is_left, until_ready};
+use lockstead_tests::fixture::{EXCLUSIVE, Fixture, SHARED, hold_id, permits, refusal, session_id};
+use rustix::process::Signal;
 
 #[tokio::test]
 async fn holds_and_waiters_come_along_and_what_is_not_claimed_is_given_back() {
@@ -177,4 +180,39 @@ async fn a_session_that_nobody_has_is_lost_with_all_its_holds() {
     assert_eq!(b.resume(session, &[(hold, 1)], &[5]).await, [hold]);
     b.granted(b.ask(session, 5, "x", EXCLUSIVE)).await;
     assert!(a.events.so_far().is_empty());
+}
+
+/// A node of the Cluster did not answer as the session moved, and its client did not come back.
+#[tokio::test]
+async fn a_session_that_came_half_way_ends_with_the_server_it_went_to() {
+    let cluster = ClusterSetup::start().await;
+    let [a, b, c] = servers_at(&cluster.url()).await;
+    let (ending, dying) = (session_id(), session_id());
+    let (of_ending, of_dying) =
+        (holds_everywhere(&a, ending, "ending").await, holds_everywhere(&a, dying, "dying").await);
+    let stopped = &cluster.nodes[cluster.primary_of(0).await];
+    stopped.signal(Signal::STOP);
+    let moved = futures::join!(resume(&b, ending, of_ending), resume(&c, dying, of_dying));
+    stopped.signal(Signal::CONT);
+    assert!(matches!(moved, (Err(EngineError::Unavailable(_)), Err(EngineError::Unavailable(_)))), "{moved:?}");
+    for (session, server) in [(ending, &b), (dying, &c)] {
+        a.events.moved(session).await;
+        until_ready(server).await;
+    }
+    b.end(ending).await;
+    drop(c);
+    until_ready(&a).await;
+    until_nothing_is_left(&a).await;
+}
+
+/// More than there are partitions.
+async fn holds_everywhere(server: &Fixture, session: SessionId, name: &str) -> Vec<HoldId> {
+    let asks =
+        (0..64).map(|number| server.granted(server.ask(session, number, &format!("{name}/{number}"), EXCLUSIVE)));
+    join_all(asks).await.into_iter().map(|grant| grant.hold).collect()
+}
+
+async fn resume(server: &Fixture, session: SessionId, holds: Vec<HoldId>) -> Result<Vec<HoldId>, EngineError> {
+    let holds = holds.into_iter().map(|hold| (hold, 1)).collect();
+    server.engine.resume_session(ResumeSession { session, attempt: 1, holds, pending: Vec::new() }).await
 }

@@ -93,7 +93,7 @@ impl Listener for Switch {
                         state.servers[*server].on_events(vec![event]);
                     }
                 }
-                Event::Moved { .. } => unreachable!("a memory engine has one server"),
+                Event::Moved { .. } | Event::Withdrawn { .. } => unreachable!("a memory engine has one server"),
                 // Whoever waits for the lease knows its name.
                 Event::Granted { to: None, .. } | Event::Ended { to: None, .. } => {
                     for server in &state.servers {

@@ -323,6 +323,11 @@ pub enum Event {
         /// How.
         reason: EndReason,
     },
+    /// A lease's acquire has left the queue: it was repeated on another server, and waits there now.
+    Withdrawn {
+        /// What the hold would have been called.
+        hold: HoldId,
+    },
     /// A session was resumed on another server, with all it has. Nothing of it is left on this one.
     Moved {
         /// Which.

@@ -45,16 +45,16 @@ impl Desk {
 impl Listener for Desk {
     fn on_events(&self, events: Vec<Event>) {
         for event in events {
-            match event {
+            match &event {
                 Event::Granted { grant, .. } => {
                     if let Some(waiting) = self.waiting.lock().unwrap().remove(&grant.hold) {
                         // Who has cancelled meanwhile gives it back.
-                        _ = waiting.send(grant);
+                        _ = waiting.send(*grant);
                     }
                 }
                 // At once, since others may be granted the same in a moment.
-                Event::Ended { hold, resource, .. } => self.ledger.end(&resource, hold),
-                Event::Moved { session } => panic!("nobody has moved {session}"),
+                Event::Ended { hold, resource, .. } => self.ledger.end(resource, *hold),
+                Event::Moved { .. } | Event::Withdrawn { .. } => panic!("nothing has moved, but: {event:?}"),
             }
         }
     }

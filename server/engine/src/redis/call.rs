@@ -1,8 +1,8 @@
 //! One operation on its way to Redis, and what is to be done with its answer.
 
 use lockstead_core::{
-    Acquired, Cancelled, EndReason, Event, Grant, HoldId, Kind, Lease, Refusal, Released, ResourceView, SessionId,
-    Token, WallTime,
+    Acquired, Cancelled, EndReason, Event, Grant, HoldId, Kind, Party, Refusal, Released, ResourceView, SessionId,
+    Token,
 };
 use redis::Value;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::record::{self, Record, number, text};
-use super::table::{Index, Made, Repeat, State, Table};
+use super::table::{Hold, Index, Left, Made, Repeat, State, Table};
 use crate::{EngineError, Result};
 use lockstead_core::{Now, Time};
 
@@ -41,8 +41,6 @@ pub(super) enum Then {
     Acquire {
         hold: HoldId,
         kind: Kind,
-        claim: lockstead_core::Claim,
-        ttl: Duration,
         reply: Reply<Acquired>,
     },
     Position {
@@ -64,6 +62,14 @@ pub(super) enum Then {
         hold: HoldId,
         kind: Kind,
         reply: Reply<Cancelled>,
+    },
+    /// A lease was granted out of the queue: how much of it is left?
+    Granted {
+        hold: HoldId,
+    },
+    /// A session that another server has taken in is not this one's any more.
+    HandOver {
+        session: SessionId,
     },
     /// Nobody waits for it, but it has to be done.
     Owed,
@@ -118,9 +124,9 @@ impl Call {
         let Self { args, then, until, again } = self;
         let follow = |args, then| Call { args, then, until, again: false };
         match then {
-            Then::Acquire { hold, kind, claim, ttl, reply } => {
+            Then::Acquire { hold, kind, reply } => {
                 let mut events = Vec::new();
-                let acquire = Acquire { table: at.table, hold, kind, claim, ttl, sent: at.sent };
+                let acquire = Acquire { table: at.table, hold, kind, sent: at.sent };
                 let answer = acquire.settle(value, &mut events);
                 let merged = at.table.merge_waiters(hold, &mut events);
                 at.shared.tell(at.table, events);
@@ -152,6 +158,13 @@ impl Call {
                 let views = record::array(value).and_then(|views| views.iter().map(record::read_view).collect());
                 _ = reply.send(views.ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)));
             }
+            Then::Granted { hold } => {
+                // If it is over by now, that is news of its own.
+                if let Some(("O", granted)) = letter(value) {
+                    at.tell_of_lease(hold, granted);
+                }
+            }
+            Then::HandOver { session } => at.table.has_left(session, at.partition),
             Then::Owed | Then::Nothing => {}
         }
         Vec::new()
@@ -202,7 +215,8 @@ impl Call {
             Then::Move { reply, .. } => _ = reply.send(Err(error)),
             Then::Get { reply } => _ = reply.send(Err(error)),
             Then::List { reply } => _ = reply.send(Err(error)),
-            Then::Nothing => {}
+            // Joining finds out about both.
+            Then::Granted { .. } | Then::HandOver { .. } | Then::Nothing => {}
         }
     }
 }
@@ -214,6 +228,16 @@ impl At<'_> {
         // It may have been granted meanwhile.
         let granted = self.table.get(hold).and_then(|known| known.describe(hold)).map(Acquired::Granted);
         granted.unwrap_or(Acquired::Queued { hold, position })
+    }
+
+    /// Whoever waits for it has it, if it is a lease; a session hears of its grants by themselves.
+    fn tell_of_lease(&mut self, hold: HoldId, granted: &[Value]) {
+        let waits = |known: &Hold| matches!((&known.party, &known.state), (Party::Lease { .. }, State::Waiting { .. }));
+        let waits = self.table.get(hold).is_some_and(waits);
+        let Some((_, made)) = read_granted(granted).filter(|_| waits) else { return };
+        if let Some(grant) = self.table.grant(hold, made, self.sent) {
+            self.shared.tell(self.table, vec![Event::Granted { to: None, grant }]);
+        }
     }
 
     fn release_any(&mut self, hold: HoldId, value: &Value, again: bool) -> Result<Released> {
@@ -241,7 +265,10 @@ impl At<'_> {
 
     fn cancel(&mut self, hold: HoldId, kind: Kind, value: &Value, again: bool) -> Cancelled {
         let answer = match letter(value) {
-            Some(("K", _)) => return Cancelled::Kept,
+            Some(("K", granted)) => {
+                self.tell_of_lease(hold, granted);
+                return Cancelled::Kept;
+            }
             Some(("X", [holders])) => {
                 Cancelled::Withdrawn { holders: record::read_holders(kind, holders).unwrap_or_default() }
             }
@@ -277,14 +304,12 @@ struct Acquire<'a> {
     table: &'a mut Table,
     hold: HoldId,
     kind: Kind,
-    claim: lockstead_core::Claim,
-    ttl: Duration,
     sent: Now,
 }
 
 impl Acquire<'_> {
     fn settle(self, value: &Value, events: &mut Vec<Event>) -> Result<Acquired> {
-        let Self { table, hold, kind, claim, ttl, sent } = self;
+        let Self { table, hold, kind, sent } = self;
         let Some(known) = table.get_mut(hold) else { return Err(EngineError::Unavailable(ENDED)) };
         let session = known.session();
         let repeats = match &mut known.state {
@@ -296,22 +321,20 @@ impl Acquire<'_> {
                 .and_then(|made| table.grant(hold, made, sent))
                 .map(Acquired::Granted)
                 .ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)),
-            Some(("O", [earlier, token, since, left])) if record::read_hold_id(earlier) == Some(hold) => {
-                let left = number(left).map(Duration::from_millis);
-                let grant = read_made(token, since, left).and_then(|made| table.grant(hold, made, sent));
-                grant.map(Acquired::Granted).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))
-            }
+            Some(("O", granted)) => read_granted(granted)
+                .and_then(|(known, made)| {
+                    if known != hold {
+                        table.rename(hold, known);
+                    }
+                    table.grant(known, made, sent)
+                })
+                .map(Acquired::Granted)
+                .ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)),
             Some(("Q", [position, ticket])) => {
                 known.state = State::Waiting { ticket: number(ticket).unwrap_or_default() };
                 let position = number(position).and_then(|position| usize::try_from(position).ok()).unwrap_or(1);
                 Ok(Acquired::Queued { hold, position })
             }
-            Some(("O", [earlier, token, since, left])) => earlier_grant(earlier, token, since, left, sent.wall)
-                .map(|(earlier, token, acquired_at, expires_at)| {
-                    let lease = Some(Lease { ttl, expires_at });
-                    Acquired::Granted(Grant { hold: earlier, claim, token, entries: 1, acquired_at, lease })
-                })
-                .ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)),
             Some(("H", [holders])) => {
                 Ok(Acquired::Held { holders: record::read_holders(kind, holders).unwrap_or_default() })
             }
@@ -346,19 +369,16 @@ fn answer_repeats(repeats: Vec<Repeat>, answer: &Result<Acquired>) {
     }
 }
 
-fn earlier_grant(
-    earlier: &Value,
-    token: &Value,
-    since: &Value,
-    left_ms: &Value,
-    now: WallTime,
-) -> Option<(HoldId, Token, WallTime, WallTime)> {
-    let left = Duration::from_millis(number(left_ms).unwrap_or(0));
-    Some((record::read_hold_id(earlier)?, read_token(token)?, record::micros(since)?, now.saturating_add(left)))
+/// Reads a hold that was granted before, and what of it is left.
+fn read_granted(granted: &[Value]) -> Option<(HoldId, Made)> {
+    let [hold, token, since, left, ttl] = granted else { return None };
+    let millis = |value| number(value).map(Duration::from_millis);
+    let left = Left { left: millis(left).unwrap_or_default(), ttl: millis(ttl)? };
+    Some((record::read_hold_id(hold)?, read_made(token, since, Some(left))?))
 }
 
 /// Reads what a grant is made of.
-pub(super) fn read_made(token: &Value, since: &Value, left: Option<Duration>) -> Option<Made> {
+pub(super) fn read_made(token: &Value, since: &Value, left: Option<Left>) -> Option<Made> {
     Some(Made { token: read_token(token)?, since: record::micros(since)?, left })
 }
 

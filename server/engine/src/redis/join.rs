@@ -8,9 +8,9 @@ use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, durat
 use redis::Value;
 
 use super::call::{give_back, read_holds, read_made, read_reason};
-use super::partition::{Answer, BATCH_MAX, Break, Partition};
+use super::partition::{Answer, BATCH_MAX, Break, Granted, Inbox, Partition, hand_over};
 use super::record::{self, bytes, figure_of, number, text};
-use super::table::{Hold, State, Table};
+use super::table::{Hold, Made, State, Table};
 use super::wire::{Link, WireError};
 use super::{figure, lock};
 use crate::SharedKey;
@@ -37,46 +37,46 @@ enum About {
     Surplus,
 }
 
-/// A waiter that Redis shows as a holder.
-type Granted = (HoldId, Token, WallTime);
-
 impl Partition {
-    /// Returns once this server's calls count here.
-    pub(super) async fn join(&mut self, link: &Link) -> Result<(), Break> {
+    /// Returns once this server's calls count here, with what is pushed to it since it began.
+    pub(super) async fn join(&mut self, link: &Link) -> Result<Inbox, Break> {
         let begin = vec![b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
         let answer = self.call(link, false, &[begin]).await?;
         self.check_agreement(&answer)?;
         self.epoch.clone_from(&answer.epoch);
+        // Only now: what was pushed before may be of an earlier epoch, and all that came of it is read next.
+        let inbox = self.subscribe(link).await?;
+        self.granted.clear();
+        self.disagrees = false;
         let shown = self.read_all(link).await?;
-        let (steps, mut granted) = self.compare(&shown);
+        let steps = self.compare(&shown);
         for steps in steps.chunks(BATCH_MAX) {
             let operations: Vec<_> = steps.iter().map(|step| step.args.clone()).collect();
             let answer = self.call_in_epoch(link, &operations).await?;
             for (step, result) in steps.iter().zip(&answer.results) {
-                self.on_step(&step.about, result, &mut granted);
+                self.on_step(&step.about, result);
             }
         }
         self.commit(link).await?;
         self.pay_what_is_owed();
-        // Only now is anything that was granted meanwhile good.
-        for (hold, token, since) in granted {
-            let event = [Value::BulkString(b"g".to_vec()), Value::BulkString(record::hold_bytes(hold))];
-            let rest = [Value::BulkString(figure(token.get())), Value::BulkString(figure(since.as_micros()))];
-            let (shared, at) = (self.shared.clone(), lockstead_clock::now());
-            let event = Value::Array(event.into_iter().chain(rest).collect());
-            self.on_event(&shared, &mut shared.table(), &event, at);
-        }
-        Ok(())
+        Ok(inbox)
     }
 
     async fn call_in_epoch(&mut self, link: &Link, operations: &[Vec<Vec<u8>>]) -> Result<Answer, Break> {
-        let answer = self.call(link, false, operations).await?;
-        if answer.epoch == self.epoch { Ok(answer) } else { Err(Break::Rejoin) }
+        let mut answer = self.call(link, false, operations).await?;
+        if answer.epoch != self.epoch {
+            return Err(Break::Rejoin);
+        }
+        let shared = self.shared.clone();
+        for news in std::mem::take(&mut answer.news) {
+            self.on_news(&mut shared.table(), news);
+        }
+        Ok(answer)
     }
 
     /// All servers must mean the same by a partition and by a lease.
     fn check_agreement(&self, answer: &Answer) -> Result<(), Break> {
-        let Some([_, partitions, lease]) = answer.results.first().and_then(record::array) else {
+        let Some([_, partitions, lease, ..]) = answer.results.first().and_then(record::array) else {
             return Ok(());
         };
         let settings = &self.shared.settings;
@@ -130,9 +130,10 @@ impl Partition {
         }
     }
 
-    /// What must be done so that Redis shows what the table has, and what Redis has granted meanwhile.
-    fn compare(&self, shown: &Shown) -> (Vec<Step>, Vec<Granted>) {
-        let table = self.shared.table();
+    /// What must be done so that Redis shows what the table has. Takes note of what Redis has granted meanwhile.
+    fn compare(&mut self, shown: &Shown) -> Vec<Step> {
+        let shared = self.shared.clone();
+        let table = shared.table();
         let ours = table.of_partition(self.index);
         let mut steps = Vec::new();
         let pseudo = self.shared.pseudo_session();
@@ -142,25 +143,30 @@ impl Partition {
                 steps.push(Step { args: give_back(*hold), about: About::Surplus });
             }
         }
-        let mut granted = Vec::new();
         for id in ours {
             let Some(hold) = table.get(id) else { continue };
             match (&hold.state, shown.holds.get(&id).copied()) {
                 (State::Asked(_), _) | (State::Waiting { .. }, Some((None, _))) => {}
-                (State::Waiting { .. }, Some((Some(token), since))) => granted.push((id, token, since)),
+                (State::Waiting { .. }, Some((Some(token), since))) => {
+                    self.granted.push(Granted { hold: id, made: Made { token, since, left: None } });
+                }
                 (State::Held { token, .. }, Some((Some(shown), _))) if *token == shown => {}
                 _ => steps.push(Step { args: restore(id, hold, &pseudo), about: About::Hold(id) }),
             }
         }
-        (steps, granted)
+        steps
     }
 
     fn compare_sessions(&self, table: &Table, ours: &[HoldId], shown: &Shown, steps: &mut Vec<Step>) {
         let pseudo = self.shared.pseudo_session();
-        for session in shown.sessions.keys().filter(|session| **session != pseudo) {
-            if record::read_session_id(session).is_none_or(|session| !table.knows_session(session)) {
-                steps.push(Step { args: vec![b"D".to_vec(), session.clone()], about: About::Surplus });
+        for (session, attempt) in shown.sessions.iter().filter(|(session, _)| **session != pseudo) {
+            let id = record::read_session_id(session);
+            if id.is_some_and(|id| table.knows_session(id)) {
+                continue;
             }
+            let handed_over = id.and_then(|id| Some(hand_over(id, table.gone_to(id, self.index)?)));
+            let args = handed_over.unwrap_or_else(|| vec![b"D".to_vec(), session.clone(), figure(*attempt)]);
+            steps.push(Step { args, about: About::Surplus });
         }
         let sessions: HashSet<SessionId> =
             ours.iter().filter_map(|id| table.get(*id).and_then(Hold::session)).collect();
@@ -177,10 +183,11 @@ impl Partition {
         }
     }
 
-    fn on_step(&self, about: &About, result: &Value, granted: &mut Vec<Granted>) {
+    fn on_step(&mut self, about: &About, result: &Value) {
         let parts = record::array(result).unwrap_or_default();
         let said = parts.first().and_then(text);
-        let mut table = self.shared.table();
+        let shared = self.shared.clone();
+        let mut table = shared.table();
         let mut events = Vec::new();
         match (about, said) {
             (About::Session(session), Some("Z"))
@@ -192,7 +199,7 @@ impl Partition {
                 if let [_, token, since] = parts
                     && let Some(made) = read_made(token, since, None)
                 {
-                    granted.push((*hold, made.token, made.since));
+                    self.granted.push(Granted { hold: *hold, made });
                 }
             }
             (About::Hold(hold), Some("N")) => {
@@ -207,7 +214,7 @@ impl Partition {
             }
             _ => {}
         }
-        self.shared.tell(&table, events);
+        shared.tell(&table, events);
     }
 
     /// From here on this server's calls count.
@@ -216,10 +223,12 @@ impl Partition {
         let partitions = figure(self.shared.settings.partitions);
         let commit = vec![b"K".to_vec(), self.epoch.clone(), partitions, key.as_bytes().to_vec()];
         let answer = self.call_in_epoch(link, &[commit]).await?;
-        let Some([_, pushes, _, _, key]) = answer.results.first().and_then(record::array) else {
+        let Some([_, _, _, key]) = answer.results.first().and_then(record::array) else {
             return Err(Break::Rejoin);
         };
-        self.pushes = number(pushes).unwrap_or(0);
+        // Somebody else may have been the first meanwhile.
+        self.check_agreement(&answer)?;
+        self.pushes = answer.pushes;
         // Each partition keeps a key; the first one's is in force.
         if self.index == 0
             && let Some(key) = bytes(key).and_then(|key| key.try_into().ok())

@@ -49,6 +49,7 @@ mod join;
 mod partition;
 mod promises;
 mod record;
+mod status;
 mod table;
 pub mod wire;
 
@@ -71,6 +72,7 @@ use call::{AWAY, Call, Then, give_back, move_session};
 use partition::Partition;
 use promises::Promises;
 use record::{hold_bytes, prefix_bytes, resource_bytes, session_bytes};
+use status::{Status, readiness};
 use table::{Index, Known, Repeat, State, Table};
 use wire::{Script, Target, Wire};
 
@@ -158,16 +160,6 @@ struct Shared {
     agreed: watch::Sender<bool>,
     /// What is wrong and can't be waited out, if that shows before the first contact.
     misconfigured: watch::Sender<Option<String>>,
-}
-
-/// How a partition is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Status {
-    /// Out of reach, and why.
-    Away(String),
-    /// In its reclaim window, which ends then.
-    Reclaiming(Time),
-    Serving,
 }
 
 impl RedisEngine {
@@ -342,7 +334,7 @@ impl Engine for RedisEngine {
             details,
         ];
         // While the table is locked, so that what is about the same hold goes out in the same order.
-        shared.ask(partition, args, |reply| Then::Acquire { hold, kind: resource.kind, claim, ttl, reply })
+        shared.ask(partition, args, |reply| Then::Acquire { hold, kind: resource.kind, reply })
     }
 
     fn renew(&self, renew: Renew) -> Answer<Grant> {
@@ -402,10 +394,10 @@ impl Engine for RedisEngine {
     fn end_session(&self, end: EndSession) -> Answer<usize> {
         let session = end.session;
         let mut table = self.shared.table();
-        let partitions = table.partitions(session);
+        let (partitions, attempt) = (table.partitions(session), table.attempt(session));
         let Some(count) = table.remove_session(session, Some(end.reason)) else { return at_hand(Ok(0)) };
         let ask = |partition| {
-            let args = vec![b"D".to_vec(), session_bytes(session)];
+            let args = vec![b"D".to_vec(), session_bytes(session), figure(attempt)];
             self.shared.ask(partition, args, |reply| Then::End { session, reply })
         };
         let answers: Vec<_> = partitions.into_iter().map(ask).collect();
@@ -472,7 +464,7 @@ impl Engine for RedisEngine {
     }
 
     fn readiness(&self) -> Readiness {
-        partition::readiness(&lock(&self.shared.statuses))
+        readiness(&lock(&self.shared.statuses))
     }
 
     fn shared_key(&self) -> Option<SharedKey> {

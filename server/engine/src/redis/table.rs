@@ -30,6 +30,8 @@ pub(super) struct Table {
     resources: HashMap<ResourceKey, usize>,
     by_partition: HashMap<Index, HashSet<HoldId>>,
     pub(super) ended: EndedHolds,
+    /// Sessions that another server has taken in, and of which Redis may still show something under this one's name.
+    departed: HashMap<SessionId, Departed>,
     /// Operations that Redis owes nobody an answer to any more, but that must be carried out once it is back.
     owed: HashMap<Index, Vec<Vec<Vec<u8>>>>,
 }
@@ -95,13 +97,34 @@ struct Actor {
     owner_key: OwnerKey,
 }
 
+/// Where a session has gone: to this server, by this count of its client's resumes.
+#[derive(Clone, Debug)]
+pub(super) struct Move {
+    pub(super) attempt: u32,
+    pub(super) server: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Departed {
+    to: Move,
+    /// Where that has yet to be said.
+    partitions: BTreeSet<Index>,
+}
+
 /// A grant as Redis has made it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
     pub(super) token: Token,
     pub(super) since: WallTime,
-    /// What remains of a lease, if that is less than its ttl.
-    pub(super) left: Option<Duration>,
+    /// What remains of a lease; `None` if it was granted just now, as it was asked for.
+    pub(super) left: Option<Left>,
+}
+
+/// What remains of a lease, and from what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) left: Duration,
+    pub(super) ttl: Duration,
 }
 
 /// What the table has to say to an acquire.
@@ -181,6 +204,13 @@ impl Hold {
             acquired_at: self.since,
             lease: lease.map(|LeaseEnd { wall, ttl, .. }| Lease { ttl, expires_at: wall }),
         })
+    }
+}
+
+impl Left {
+    fn counted_from(self, at: Now) -> LeaseEnd {
+        let Self { left, ttl } = self;
+        LeaseEnd { at: at.time.saturating_add(left), wall: at.wall.saturating_add(left), ttl }
     }
 }
 
@@ -333,7 +363,7 @@ impl Table {
     pub(super) fn take_lease(&mut self, partition: Index, id: HoldId, record: Record, at: Now) {
         let Some(token) = record.token else { return };
         let ttl = Duration::from_millis(record.ttl_ms);
-        let lease = LeaseEnd { at: at.time.saturating_add(ttl), wall: at.wall.saturating_add(ttl), ttl };
+        let lease = Left { left: ttl, ttl }.counted_from(at);
         if let Some(hold) = self.holds.get_mut(&id) {
             hold.state = State::Held { token, entries: Vec::new(), lease: Some(lease) };
             return;
@@ -346,16 +376,24 @@ impl Table {
         self.insert(id, Hold { partition, resource, claim, party, owner, metadata, since, state });
     }
 
-    /// Makes one that was asked for or waits a holder.
+    /// Redis knows what was asked for here by the name under which it was asked for before, perhaps on another server.
+    pub(super) fn rename(&mut self, asked: HoldId, known: HoldId) {
+        if let Some(hold) = self.remove(asked, None)
+            && !self.holds.contains_key(&known)
+        {
+            self.insert(known, hold);
+        }
+    }
+
+    /// Makes one that was asked for or waits a holder. Of a lease that is one already, it notes what is left.
     pub(super) fn grant(&mut self, id: HoldId, made: Made, at: Now) -> Option<Grant> {
         let Made { token, since, left } = made;
-        let hold = self.holds.get_mut(&id).filter(|hold| !hold.is_held())?;
+        let hold = self.holds.get_mut(&id)?;
         let (entries, lease) = match &hold.party {
+            Party::Session { .. } if hold.is_held() => return None,
             Party::Session { request, .. } => (vec![*request], None),
             Party::Lease { ttl, .. } => {
-                let left = left.unwrap_or(*ttl);
-                let (time, wall) = (at.time.saturating_add(left), at.wall.saturating_add(left));
-                (Vec::new(), Some(LeaseEnd { at: time, wall, ttl: *ttl }))
+                (Vec::new(), Some(left.unwrap_or(Left { left: *ttl, ttl: *ttl }).counted_from(at)))
             }
         };
         hold.since = since;
@@ -487,6 +525,36 @@ impl Table {
     pub(super) fn has_arrived(&mut self, session: SessionId, partition: Index) {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.arriving.remove(&partition);
+        }
+    }
+
+    /// Forgets a session that another server has taken in, and has said so in one partition. Returns the others in which Redis
+    /// may still show something of it.
+    pub(super) fn session_leaves(&mut self, session: SessionId, to: &Move, said_in: Index) -> Vec<Index> {
+        let mut partitions =
+            self.sessions.get(&session).map_or_else(BTreeSet::new, |session| session.partitions.clone());
+        partitions.remove(&said_in);
+        self.remove_session(session, None);
+        let others = partitions.iter().copied().collect();
+        self.departed.insert(session, Departed { to: to.clone(), partitions });
+        self.has_left(session, said_in);
+        others
+    }
+
+    /// Where a session has gone of which Redis may still show something in this partition.
+    pub(super) fn gone_to(&self, session: SessionId, partition: Index) -> Option<&Move> {
+        self.departed
+            .get(&session)
+            .filter(|departed| departed.partitions.contains(&partition))
+            .map(|departed| &departed.to)
+    }
+
+    /// Notes that Redis shows nothing of a session in this partition any more.
+    pub(super) fn has_left(&mut self, session: SessionId, partition: Index) {
+        let Some(departed) = self.departed.get_mut(&session) else { return };
+        departed.partitions.remove(&partition);
+        if departed.partitions.is_empty() {
+            self.departed.remove(&session);
         }
     }
 

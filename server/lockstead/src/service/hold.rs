@@ -162,7 +162,7 @@ impl Holding {
                 HoldEvent::Acquired(*grant)
             }
             // Nobody has the secret to move it; but if somebody had, it would be over here.
-            Event::Ended { reason: EndReason::Released, .. } | Event::Moved { .. } => {
+            Event::Ended { reason: EndReason::Released, .. } | Event::Moved { .. } | Event::Withdrawn { .. } => {
                 self.end_with(HoldEvent::Released)
             }
             Event::Ended { hold, reason, .. } => self.end_with(HoldEvent::Lost(*hold, loss_reason(*reason))),

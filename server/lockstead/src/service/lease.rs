@@ -53,7 +53,8 @@ impl Service {
             biased;
             // First, so that what others give back as the server ends is not granted any more.
             () = self.drain.begun() => return Err(Error::Draining),
-            grant = waiter.granted() => {
+            granted = waiter.granted() => {
+                let grant = granted?;
                 waiter.take(grant);
                 return Ok(Outcome::Acquired(grant));
             }
@@ -73,7 +74,8 @@ impl Service {
             // Granted at the last moment; the news is on its way.
             Ok(Cancelled::Kept | Cancelled::GivenBack) => tokio::select! {
                 () = self.drain.begun() => Err(Error::Draining),
-                grant = waiter.granted() => {
+                granted = waiter.granted() => {
+                    let grant = granted?;
                     waiter.take(grant);
                     Ok(Outcome::Acquired(grant))
                 }

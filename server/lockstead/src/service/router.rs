@@ -56,6 +56,7 @@ impl Listener for Router {
                     self.deliver(*session, event);
                 }
                 Event::Granted { to: None, grant } => self.waits.grant(*grant),
+                Event::Withdrawn { hold } => self.waits.withdraw(*hold),
                 // Of a session's hold, the session counts it.
                 Event::Ended { to: None, reason, .. } => self.metrics.lost(loss_reason(*reason)),
             }

@@ -13,7 +13,12 @@ use lockstead_engine::{Answer, Result};
 use tokio::sync::Notify;
 
 use super::engines::Engines;
+use super::error::Error;
 use super::own_session::Call;
+
+/// What those hear who wait where a request does not wait any more.
+const ELSEWHERE: &str =
+    "this request was repeated on another server, which answers it now; repeat it if you still want it";
 
 /// All who wait for leases.
 #[derive(Debug, Default)]
@@ -42,6 +47,8 @@ struct CellState {
     /// There has been more than one caller, so that what one of them was answered does not speak for the acquire.
     shared: bool,
     grant: Option<Grant>,
+    /// The request was repeated on another server, and waits there.
+    is_elsewhere: bool,
     /// A caller has taken the grant with it, so the hold has an owner.
     taken: bool,
     /// The acquire is being taken back on behalf of its last caller, and nobody may join it any more.
@@ -61,9 +68,18 @@ pub(super) struct Waiter {
 impl Waits {
     /// Tells those who wait for it of a grant.
     pub(super) fn grant(&self, grant: Grant) {
-        let cell = lock(&self.cells).by_hold.get(&grant.hold).cloned();
+        self.change(grant.hold, |state| state.grant = Some(grant));
+    }
+
+    /// Tells those who wait for it here that they do so in vain.
+    pub(super) fn withdraw(&self, hold: HoldId) {
+        self.change(hold, |state| state.is_elsewhere = true);
+    }
+
+    fn change(&self, hold: HoldId, change: impl FnOnce(&mut CellState)) {
+        let cell = lock(&self.cells).by_hold.get(&hold).cloned();
         if let Some(cell) = cell {
-            lock(&cell.state).grant = Some(grant);
+            change(&mut lock(&cell.state));
             cell.changed.notify_waiters();
         }
     }
@@ -95,7 +111,15 @@ impl Waits {
         if let Some(cell) = request.and_then(|request| cells.by_request.get(request)) {
             return cell.clone();
         }
-        let state = CellState { hold, callers: 0, shared: false, grant: None, taken: false, closing: false };
+        let state = CellState {
+            hold,
+            callers: 0,
+            shared: false,
+            grant: None,
+            is_elsewhere: false,
+            taken: false,
+            closing: false,
+        };
         let cell = Arc::new(Cell { request: request.cloned(), state: Mutex::new(state), changed: Notify::new() });
         cells.by_hold.insert(hold, cell.clone());
         if let Some(request) = request {
@@ -174,12 +198,17 @@ impl Waiter {
         answer
     }
 
-    /// Returns when the hold is granted.
-    pub(super) async fn granted(&mut self) -> Grant {
+    /// Returns when the hold is granted, or can't be any more.
+    pub(super) async fn granted(&mut self) -> std::result::Result<Grant, Error> {
         loop {
             let changed = self.cell.changed.notified();
-            if let Some(grant) = lock(&self.cell.state).grant {
-                return grant;
+            {
+                let state = lock(&self.cell.state);
+                if let Some(grant) = state.grant {
+                    return Ok(grant);
+                } else if state.is_elsewhere {
+                    return Err(Error::BackendUnavailable(ELSEWHERE));
+                }
             }
             changed.await;
         }

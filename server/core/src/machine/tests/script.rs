@@ -293,7 +293,7 @@ impl Script {
                 format!("{} loses {}: {reason:?}", session_label(*to), self.labels[hold])
             }
             Event::Ended { to: None, hold, reason, .. } => format!("lease {} ends: {reason:?}", self.labels[hold]),
-            Event::Moved { session } => panic!("there is nowhere for {session} to move to"),
+            Event::Moved { .. } | Event::Withdrawn { .. } => panic!("there is nowhere to move to: {event:?}"),
         }
     }
 }

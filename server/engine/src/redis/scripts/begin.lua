@@ -8,9 +8,9 @@
 --         4 the server lease in ms, 5 what the names of inboxes begin with, 6 the most waiters in a queue,
 --         then the operations, each as its letter and its arguments
 -- Result  status, epoch, ms left of the reclaim window, ms until something is due (-1: nothing is), results of the
---         operations, events for this server, the last token and the last ticket. The status is `ok`; `stale` if a later
---         call of this server was seen before, or this one; `join` if the server has to join first. Nothing was done in the
---         last two cases.
+--         operations, events for this server, the last token and the last ticket, count of the pushes to this server so far:
+--         those came before this call. The status is `ok`; `stale` if a later call of this server was seen before, or this
+--         one; `join` if the server has to join first. Nothing was done in the last two cases.
 
 local META, SERVERS, NUMBERS, PUSHES, DUE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local HOLDS, RESOURCES, PARTIES = KEYS[6], KEYS[7], KEYS[8]

@@ -13,5 +13,5 @@ end
 local next_due = call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
 return {
   'ok', epoch, math.ceil(math.max(window - now, 0)), next_due and math.ceil(math.max(tonumber(next_due) - now, 0)) or -1,
-  results, events, last_token, last_ticket,
+  results, events, last_token, last_ticket, tonumber(call('HGET', PUSHES, me) or 0),
 }

@@ -117,9 +117,9 @@ operations.Y = function()
   return { 'Y' }
 end
 
--- K: epoch, partitions, a key. The server has said all it has under this epoch, and has joined. Result: K, count of the
--- pushes to it so far, partitions, server lease in ms and key in force; or F if the epoch is another one by now, or if the
--- server was swept since it began to join, so that what it was shown is not true any more.
+-- K: epoch, partitions, a key. The server has said all it has under this epoch, and has joined. Result: K, partitions, server
+-- lease in ms and key in force; or F if the epoch is another one by now, or if the server was swept since it began to join,
+-- so that what it was shown is not true any more.
 operations.K = function()
   local expected, partitions, key = argument(), argument(), argument()
   if expected ~= epoch or not call('HGET', SERVERS, me) then
@@ -132,7 +132,7 @@ operations.K = function()
   call('ZADD', DUE, now + lease, 's' .. me)
   call('ZREM', DUE, 'n' .. me)
   local agreed = call('HMGET', META, 'partitions', 'lease', 'key')
-  return { 'K', tonumber(call('HGET', PUSHES, me) or 0), agreed[1], agreed[2], agreed[3] }
+  return { 'K', agreed[1], agreed[2], agreed[3] }
 end
 
 -- L: the last token and ticket that the server has heard of. Begins to join: until it has joined, nobody grants anything to
@@ -177,4 +177,18 @@ operations.V = function()
     holds[#holds + 1] = { hold, read_hold(hold) }
   end
   return { 'V', #members == CHUNK and holds[CHUNK][1] or '', holds }
+end
+
+-- F: session, attempt, server. That server has taken the session in elsewhere by this attempt, and may not come to do so here:
+-- it has it now, and ends it if need be. If it lives no more, it is swept with the session. Result: F.
+operations.F = function()
+  local session, attempt, server = argument(), argument(), argument()
+  local owner, known = owner_of(session)
+  if owner == me and known ~= 'x' and tonumber(known) < tonumber(attempt) then
+    detach(session, me)
+    call('HSET', SESSIONS, session, server .. attempt)
+    call('ZADD', ATTACHED, 0, server .. session)
+    call('ZADD', DUE, 'NX', now + lease, 's' .. server)
+  end
+  return { 'F' }
 end

@@ -13,6 +13,21 @@ local function describe_holders(name, at_most)
   return described
 end
 
+-- A hold that was granted before.
+local function granted(letter, hold, record)
+  local left = is_lease(record) and tonumber(call('ZSCORE', DUE, 'h' .. hold)) - now or 0
+  return { letter, hold, record[TOKEN], record[SINCE], math.floor(left), record[TTL] }
+end
+
+-- A lease is this server's from now on; whoever had it is told.
+local function take_lease(hold, record)
+  if record[ORIGIN] ~= me then
+    tell(record[ORIGIN], { 'x', hold })
+    record[ORIGIN] = me
+    write_hold(hold, record)
+  end
+end
+
 -- The answer to a request id that was seen before.
 local function repeat_request(hold, earlier, record, wanted, may_queue)
   local same = record[RESOURCE] == wanted[RESOURCE] and record[PERMITS] == wanted[PERMITS]
@@ -21,8 +36,9 @@ local function repeat_request(hold, earlier, record, wanted, may_queue)
     return { 'E', 'reused', 0 }
   end
   if record[TOKEN] > 0 then
-    local left = tonumber(call('ZSCORE', DUE, 'h' .. earlier)) - now
-    return { 'O', earlier, record[TOKEN], record[SINCE], math.floor(left) }
+    -- Who asks again, here, has it; on the other server it can't be given back any more.
+    take_lease(earlier, record)
+    return granted('O', earlier, record)
   end
   if not may_queue then
     return { 'H', describe_holders(record[RESOURCE], 8) }
@@ -44,8 +60,8 @@ local function repeat_request(hold, earlier, record, wanted, may_queue)
 end
 
 -- A: hold, resource, permits, limit, session, attempt, ttl in ms (0: no lease), request id, whether to queue, details.
--- Result: G token since | Q position ticket | O hold token since left | H holders | E reason figure | M (the session is
--- another server's) | U (nothing is granted now).
+-- Result: G token since | Q position ticket | O hold token since left ttl (it was granted before) | H holders |
+-- E reason figure | M (the session is another server's) | U (nothing is granted now).
 local function acquire(again)
   local hold, name, permits, limit = argument(), argument(), number_argument(), number_argument()
   local session, attempt, ttl, request = argument(), argument(), number_argument(), argument()
@@ -57,8 +73,7 @@ local function acquire(again)
   if known and known[TOKEN] == 0 then
     return { 'Q', position_of(known, hold), known[TICKET] }
   elseif known then
-    local left = is_lease(known) and tonumber(call('ZSCORE', DUE, 'h' .. hold)) - now or 0
-    return { 'O', hold, known[TOKEN], known[SINCE], math.floor(left) }
+    return granted('O', hold, known)
   end
   local record = { name, permits, limit, session, ttl, request, 0, 0, now_us, me, details }
   if request ~= '' then
@@ -112,6 +127,13 @@ operations.a = function()
   return acquire(true)
 end
 
+-- O: hold. What is left of a lease that was granted out of the queue. Result: O … as above | N (it is over).
+operations.O = function()
+  local hold = argument()
+  local record = read_hold(hold)
+  return record and record[TOKEN] > 0 and granted('O', hold, record) or { 'N' }
+end
+
 -- Why a call that names this hold can't be carried out.
 local function not_held(hold, name)
   local resource = name ~= '' and read_resource(name)
@@ -127,12 +149,8 @@ operations.R = function()
   end
   local by_bearer = name ~= ''
   remove(hold, record, (by_bearer or is_lease(record)) and 'R' or nil)
-  if is_lease(record) then
-    if record[ORIGIN] ~= me then
-      tell(record[ORIGIN], { 'x', hold })
-    end
-  elseif by_bearer then
-    tell(owner_of(record[SESSION]), { 'e', hold, 'R' })
+  if by_bearer and not (is_lease(record) and record[ORIGIN] == me) then
+    tell(is_lease(record) and record[ORIGIN] or owner_of(record[SESSION]), { 'e', hold, 'R' })
   end
   serve(record[RESOURCE])
   return { 'R' }
@@ -149,37 +167,35 @@ operations.W = function()
   elseif not is_lease(record) then
     return { 'E', 'lease', 0 }
   end
-  if record[ORIGIN] ~= me then
-    tell(record[ORIGIN], { 'x', hold })
-  end
-  record[TTL], record[ORIGIN] = ttl > 0 and ttl or record[TTL], me
+  take_lease(hold, record)
+  record[TTL] = ttl > 0 and ttl or record[TTL]
   write_hold(hold, record)
   call('ZADD', DUE, now + record[TTL], 'h' .. hold)
   return { 'W', hold, record }
 end
 
--- C: hold, whether to give it back if it is held. Result: X holders (it waited) | K (it is held and stays) | B (it was
--- held and is given back) | N (nobody knows it, or its session is another server's, which answers for it now).
+-- C: hold, whether to give it back if it is held. Result: X holders (it waited) | K hold token since left ttl (it is
+-- held and stays) | B (it was held and is given back) | N (nobody knows it, or it is another server's, which answers for it
+-- now).
 operations.C = function()
   local hold, give_back = argument(), argument() == '1'
   local record = read_hold(hold)
-  if not record or (not is_lease(record) and owner_of(record[SESSION]) ~= me) then
+  if not record or (is_lease(record) and record[ORIGIN] or owner_of(record[SESSION])) ~= me then
     return { 'N', '', 0 }
   elseif record[TOKEN] > 0 and not give_back then
-    return { 'K' }
+    return granted('K', hold, record)
   end
   remove(hold, record, nil)
-  if is_lease(record) and record[ORIGIN] ~= me then
-    tell(record[ORIGIN], { 'x', hold })
-  end
   serve(record[RESOURCE])
   return record[TOKEN] > 0 and { 'B' } or { 'X', describe_holders(record[RESOURCE], 8) }
 end
 
--- D: session. Ends it with all it has. Result: D, whether there is more to do (by the same operation again).
+-- D: session, attempt. Ends it with all it has, unless another server has it by the same or a later attempt. (By an earlier
+-- one: on its way here it came only so far.) Result: D, whether there is more to do (by the same operation again).
 operations.D = function()
-  local session = argument()
-  if owner_of(session) ~= me then
+  local session, attempt = argument(), argument()
+  local server = owner_of(session)
+  if not server or (server ~= me and not claim(session, attempt)) then
     return { 'D', 0 }
   end
   call('HSET', SESSIONS, session, me .. 'x')

@@ -104,7 +104,7 @@ local function claim(session, attempt)
       return false
     end
     call('ZREM', ATTACHED, server .. session)
-    tell(server, { 'm', session, tonumber(attempt) })
+    tell(server, { 'm', session, tonumber(attempt), me })
   end
   if server ~= me or known ~= attempt then
     attach(session, attempt)

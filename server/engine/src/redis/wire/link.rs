@@ -68,6 +68,11 @@ impl Link {
         self.connection.closed().await;
     }
 
+    /// Whether it is not closed.
+    pub fn is_open(&self) -> bool {
+        self.connection.is_open()
+    }
+
     async fn ask(&self, taught: Option<&Script>, evaluate: Cmd, acks: Option<&Acks>) -> Result<Vec<Value>, WireError> {
         let mut commands = redis::pipe();
         if let Some(script) = taught {

@@ -32,7 +32,7 @@ use connection::Connection;
 pub use error::WireError;
 use link::Acks;
 pub use link::Link;
-use pace::Pace;
+pub(super) use pace::Pace;
 pub use permission::RULE;
 use routes::Routes;
 pub use script::Script;

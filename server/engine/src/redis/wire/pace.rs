@@ -12,14 +12,14 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
 /// Trying again at once at first, then less and less often, and never in step with other servers.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(in crate::redis) struct Pace {
     tries: u32,
     last: Time,
 }
 
 impl Pace {
     /// How long to wait before a try that is asked for now. `dice` is any number.
-    pub(super) fn next_pause(&mut self, now: Time, dice: u32) -> Duration {
+    pub(in crate::redis) fn next_pause(&mut self, now: Time, dice: u32) -> Duration {
         if now.since(self.last) > FORGOTTEN_AFTER {
             self.tries = 0;
         }

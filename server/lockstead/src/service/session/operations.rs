@@ -236,7 +236,8 @@ impl Actor {
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
-            Event::Granted { to: None, .. } => {}
+            // News of leases.
+            Event::Granted { to: None, .. } | Event::Withdrawn { .. } => {}
             Event::Moved { .. } => return self.on_moved(),
             Event::Ended { hold, resource, reason, .. } => {
                 let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };

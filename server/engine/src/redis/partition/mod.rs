@@ -1,21 +1,27 @@
 //! The task of one partition: reaches Redis, joins, carries calls, keeps the heartbeat, and hears pushes.
 
+mod answer;
+mod inbox;
+mod news;
+
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockstead_clock::{now, sleep_until, time};
-use lockstead_core::{EndReason, Event, Now, Time};
-use redis::Value;
+use lockstead_core::{EndReason, Event, Time};
 use tokio::sync::mpsc;
 
-use super::call::{AWAY, At, Call, Then, read_made, read_reason};
-use super::record::{self, number, text};
-use super::table::{Index, State, Table};
-use super::wire::{Link, WireError};
-use super::{Shared, Status, lock};
-use crate::Readiness;
+use super::call::{AWAY, At, Call, Then};
+use super::record;
+use super::status::Status;
+use super::table::{Index, State};
+use super::wire::{Link, Pace, WireError};
+use super::{Shared, lock};
+pub(super) use answer::Answer;
+pub(super) use inbox::Inbox;
+pub(super) use news::{Granted, hand_over};
 
 /// Most operations in one call.
 pub(super) const BATCH_MAX: usize = 128;
@@ -74,20 +80,12 @@ pub(super) struct Partition {
     next_due: Option<Time>,
     /// When the queues in which this server waits are to be served once more: after a break, or at the end of the window.
     pub(super) serve_queues_at: Option<Time>,
-    /// The holds of this server have ended without Redis knowing it.
-    lost: bool,
-}
-
-/// What a call brought back.
-pub(super) struct Answer {
-    pub(super) epoch: Vec<u8>,
-    pub(super) window: Duration,
-    due: Option<Duration>,
-    pub(super) results: Vec<Value>,
-    pub(super) events: Vec<Value>,
-    last_token: u64,
-    last_ticket: u64,
-    pub(super) sent: Now,
+    /// Grants that their waiters are not told of yet.
+    pub(super) granted: Vec<Granted>,
+    /// What Redis shows and what the table has are no longer the same.
+    pub(super) disagrees: bool,
+    /// Of joining over a connection that is well.
+    pace: Pace,
 }
 
 impl Partition {
@@ -107,7 +105,9 @@ impl Partition {
             next_beat: Time::default(),
             next_due: None,
             serve_queues_at: None,
-            lost: false,
+            granted: Vec::new(),
+            disagrees: false,
+            pace: Pace::default(),
         }
     }
 
@@ -130,11 +130,29 @@ impl Partition {
             _ = self.patiently(agreed.wait_for(|agreed| *agreed)).await;
         }
         let link = self.patiently(shared.wire.link(index)).await?;
-        let (sender, mut pushes) = mpsc::unbounded_channel();
-        let subscribing = link.subscribe(format!("{}{}", self.inboxes(), shared.server_name()), sender);
+        loop {
+            match self.join_and_serve(&link).await {
+                Err(Break::Rejoin) if link.is_open() => {}
+                Err(broken) => return Err(broken),
+            }
+            // With time left to say what this server has before its lease runs out.
+            let pause = self.pace.next_pause(time(), getrandom::u32().unwrap_or_default());
+            let pause = pause.min(shared.settings.server_lease / 20);
+            self.patiently(sleep_until(time().saturating_add(pause))).await;
+        }
+    }
+
+    async fn join_and_serve(&mut self, link: &Link) -> Result<std::convert::Infallible, Break> {
+        let mut inbox = self.join(link).await?;
+        self.serve(link, &mut inbox).await
+    }
+
+    /// Hears from now on what other servers' calls have to say.
+    pub(super) async fn subscribe(&mut self, link: &Link) -> Result<Inbox, Break> {
+        let (sender, inbox) = Inbox::new();
+        let subscribing = link.subscribe(format!("{}{}", self.inboxes(), self.shared.server_name()), sender);
         self.patiently(subscribing).await?;
-        self.join(&link).await?;
-        self.serve(&link, &mut pushes).await
+        Ok(inbox)
     }
 
     fn inboxes(&self) -> String {
@@ -204,7 +222,7 @@ impl Partition {
 
     /// The lease has run out: soon others may be granted what the sessions of this server hold.
     fn lose_all(&mut self) {
-        self.lost = true;
+        self.disagrees = true;
         let mut table = self.shared.table();
         let mut events = Vec::new();
         for hold in table.of_partition(self.index) {
@@ -256,62 +274,71 @@ impl Partition {
         Ok(answer)
     }
 
-    async fn serve(
-        &mut self,
-        link: &Link,
-        pushes: &mut mpsc::UnboundedReceiver<Vec<u8>>,
-    ) -> Result<std::convert::Infallible, Break> {
-        let mut unconfirmed = Vec::new();
+    async fn serve(&mut self, link: &Link, inbox: &mut Inbox) -> Result<std::convert::Infallible, Break> {
+        // A push counts at once, but with acknowledgements: those are only had for what our own connection writes.
+        let counts_at_once = self.shared.settings.min_acks == 0;
         loop {
-            if std::mem::take(&mut self.lost) {
+            if self.disagrees {
                 return Err(Break::Rejoin);
             }
             self.take_calls();
             self.ask_to_serve_queues();
-            let beats = time() >= self.next_beat;
-            let is_due = self.next_due.is_some_and(|due| due <= time());
-            let can_call = !self.queue.is_empty() && self.is_in_service();
-            if !can_call && !beats && !is_due && unconfirmed.is_empty() {
+            if !self.has_to_call() && inbox.is_empty() {
                 let wake = [self.next_due, self.serve_queues_at, self.next_deadline()].into_iter().flatten();
                 let wake = wake.fold(self.next_beat, Time::min);
                 tokio::select! {
                     Some(call) = self.calls.recv() => self.queue.push_back(call),
-                    push = pushes.recv() => unconfirmed.push(push.ok_or(Break::Rejoin)?),
+                    more = inbox.more() => more?,
                     () = link.closed() => return Err(Break::Rejoin),
                     () = sleep_until(wake) => self.on_time(),
                 }
+                self.take_calls();
             }
-            // A push counts at once, but with acknowledgements: those are only had for what our own connection writes.
-            if self.shared.settings.min_acks == 0 {
-                self.hear(&mut unconfirmed)?;
+            inbox.take_all()?;
+            if counts_at_once {
+                self.hear(inbox, u64::MAX)?;
             }
-            let has_calls = !self.queue.is_empty() && self.is_in_service();
-            if has_calls || beats || is_due || !unconfirmed.is_empty() {
-                self.call_for_all(link, beats).await?;
-            }
-            self.hear(&mut unconfirmed)?;
-            while let Ok(push) = pushes.try_recv() {
-                unconfirmed.push(push);
+            if self.has_to_call() || !inbox.is_empty() {
+                self.call_for_all(link, inbox).await?;
             }
         }
     }
 
+    fn has_to_call(&self) -> bool {
+        let has_calls = !self.queue.is_empty() && self.is_in_service();
+        has_calls || self.has_to_beat() || self.next_due.is_some_and(|due| due <= time())
+    }
+
+    fn has_to_beat(&self) -> bool {
+        time() >= self.next_beat
+    }
+
     /// Carries what has come up, in one call.
-    async fn call_for_all(&mut self, link: &Link, beats: bool) -> Result<(), Break> {
+    async fn call_for_all(&mut self, link: &Link, inbox: &mut Inbox) -> Result<(), Break> {
+        let beats = self.has_to_beat();
         let count = if self.is_in_service() { self.queue.len().min(BATCH_MAX) } else { 0 };
         let calls: Vec<Call> = self.queue.drain(..count).collect();
         let mut operations: Vec<_> = calls.iter().map(|call| call.args.clone()).collect();
         if beats {
             operations.push(vec![b"B".to_vec()]);
         }
-        match self.call(link, true, &operations).await {
+        let answer = match self.call(link, true, &operations).await {
+            // The lease has run out meanwhile, so nothing that was granted may be told.
+            Ok(_) if self.disagrees => Err(Break::Rejoin),
+            answer => answer,
+        };
+        match answer {
             Ok(answer) => {
-                let (sent, epoch_goes_on) = (answer.sent, answer.epoch == self.epoch);
-                self.on_answer(calls, &answer);
+                // What was pushed before the call came before its answer.
+                inbox.take_all()?;
+                let heard = self.hear(inbox, answer.pushes);
+                let (sent, goes_on) = (answer.sent, answer.epoch == self.epoch && answer.pushes == self.pushes);
+                self.on_answer(calls, answer);
                 if beats {
                     self.on_heartbeat(sent.time);
                 }
-                if epoch_goes_on { Ok(()) } else { Err(Break::Rejoin) }
+                heard?;
+                if goes_on { Ok(()) } else { Err(Break::Rejoin) }
             }
             Err(Break::Wire(WireError::Script(why))) => {
                 tracing::error!(%why, "a script failed, which is a defect");
@@ -333,16 +360,17 @@ impl Partition {
         lock(&self.shared.promises).is_in_service(self.index)
     }
 
-    fn on_answer(&mut self, calls: Vec<Call>, answer: &Answer) {
+    fn on_answer(&mut self, calls: Vec<Call>, answer: Answer) {
         let shared = self.shared.clone();
         let mut table = shared.table();
         let at = &mut At { shared: &shared, table: &mut table, partition: self.index, sent: answer.sent };
         for (call, result) in calls.into_iter().zip(&answer.results) {
             self.queue.extend(call.settle(at, result));
         }
-        for event in &answer.events {
-            self.on_event(&shared, &mut table, event, answer.sent);
+        for news in answer.news {
+            self.on_news(&mut table, news);
         }
+        self.tell_of_grants(&mut table);
         drop(table);
         // In the window nothing is ended, however long it has been due.
         self.next_due = answer.due.map(|due| time().saturating_add(due.max(answer.window)));
@@ -358,6 +386,9 @@ impl Partition {
             // Soon enough to catch up with what was promised, which others keep moving.
             self.next_beat = time().saturating_add(self.shared.settings.server_lease / 50);
         }
+        drop(promises);
+        let shared = self.shared.clone();
+        self.tell_of_grants(&mut shared.table());
     }
 
     pub(super) fn note_window(&mut self, window: Duration) {
@@ -368,6 +399,12 @@ impl Partition {
             self.set_status(Status::Reclaiming(end));
             self.serve_queues_at = Some(end.saturating_add(Duration::from_millis(1)));
         }
+    }
+
+    /// Something that follows from what has happened.
+    pub(super) fn follow_up(&mut self, args: Vec<Vec<u8>>, then: Then) {
+        let until = time().saturating_add(self.shared.settings.server_lease);
+        self.queue.push_back(Call { args, then, until, again: false });
     }
 
     /// What could not be done while Redis was away.
@@ -387,162 +424,12 @@ impl Partition {
         let waiting = table.of_partition(self.index).into_iter().filter_map(|hold| {
             table.get(hold).filter(|hold| matches!(hold.state, State::Waiting { .. })).map(|hold| hold.resource.clone())
         });
-        let until = time().saturating_add(self.shared.settings.server_lease);
-        for resource in waiting.collect::<HashSet<_>>() {
-            let args = vec![b"T".to_vec(), record::resource_bytes(&resource)];
-            self.queue.push_back(Call { args, then: Then::Nothing, until, again: false });
+        let waited_for: HashSet<_> = waiting.collect();
+        drop(table);
+        for resource in waited_for {
+            self.follow_up(vec![b"T".to_vec(), record::resource_bytes(&resource)], Then::Nothing);
         }
         // The window may be over without anything to serve, which the status does not know yet.
         self.next_due = Some(Time::default());
     }
-
-    fn hear(&mut self, pushes: &mut Vec<Vec<u8>>) -> Result<(), Break> {
-        let shared = self.shared.clone();
-        for push in pushes.drain(..) {
-            let Some((count, event)) = read_push(&push) else { return Err(Break::Rejoin) };
-            self.on_event(&shared, &mut shared.table(), &event, now());
-            if count > self.pushes + 1 {
-                // One in between is missing.
-                return Err(Break::Rejoin);
-            }
-            self.pushes = self.pushes.max(count);
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_event(&mut self, shared: &Shared, table: &mut Table, event: &Value, at: Now) {
-        let mut events = Vec::new();
-        let merged = match_event(table, event, at, &mut events).unwrap_or_default();
-        shared.tell(table, events);
-        let until = time().saturating_add(shared.settings.server_lease);
-        for waiter in merged {
-            let args = super::call::give_back(waiter);
-            self.queue.push_back(Call { args, then: Then::Owed, until, again: false });
-        }
-    }
-}
-
-/// Takes note of an event. Returns the waiters that have become entries of a hold, and are to leave their queue.
-fn match_event(
-    table: &mut Table,
-    event: &Value,
-    at: Now,
-    events: &mut Vec<Event>,
-) -> Option<Vec<lockstead_core::HoldId>> {
-    let (kind, rest) = record::array(event)?.split_first()?;
-    match (text(kind)?, rest) {
-        ("g", [hold, token, since]) => {
-            let hold = record::read_hold_id(hold)?;
-            let session = table.get(hold).filter(|known| matches!(known.state, State::Waiting { .. }))?.party.clone();
-            let grant = table.grant(hold, read_made(token, since, None)?, at)?;
-            let to = match session {
-                lockstead_core::Party::Session { session, request, .. } => Some((session, request)),
-                lockstead_core::Party::Lease { .. } => None,
-            };
-            events.push(Event::Granted { to, grant });
-            Some(table.merge_waiters(hold, events))
-        }
-        ("e", [hold, reason]) => {
-            let (hold, reason) = (record::read_hold_id(hold)?, read_reason(text(reason)?)?);
-            let ended = table.remove(hold, Some(reason))?;
-            let to = ended.session();
-            if to.is_some() || reason == EndReason::Expired {
-                events.push(Event::Ended { to, hold, resource: ended.resource, reason });
-            }
-            None
-        }
-        ("x", [hold]) => {
-            table.remove(record::read_hold_id(hold)?, Some(EndReason::Released));
-            None
-        }
-        ("m", [session, attempt]) => {
-            let session = record::read_session_id(record::bytes(session)?)?;
-            // Unless it has come back since.
-            if table.knows_session(session) && u64::from(table.attempt(session)) < number(attempt)? {
-                table.remove_session(session, None);
-                events.push(Event::Moved { session });
-            }
-            None
-        }
-        _ => None,
-    }
-}
-
-impl Answer {
-    fn read(value: Value, sent: Now) -> Result<Self, Break> {
-        let Value::Array(parts) = value else { return Err(unreadable()) };
-        match &parts[..] {
-            [status, ..] if matches!(text(status), Some("stale" | "join")) => Err(Break::Rejoin),
-            [status, epoch, window, due, Value::Array(results), Value::Array(events), token, ticket]
-                if text(status) == Some("ok") =>
-            {
-                Ok(Self {
-                    epoch: record::bytes(epoch).ok_or_else(unreadable)?.to_vec(),
-                    window: Duration::from_millis(number(window).ok_or_else(unreadable)?),
-                    due: number(due).map(Duration::from_millis),
-                    results: results.clone(),
-                    events: events.clone(),
-                    last_token: number(token).ok_or_else(unreadable)?,
-                    last_ticket: number(ticket).ok_or_else(unreadable)?,
-                    sent,
-                })
-            }
-            _ => Err(unreadable()),
-        }
-    }
-}
-
-fn unreadable() -> Break {
-    WireError::Script("its answer can't be read".to_owned()).into()
-}
-
-/// Reads a push: its count and its event.
-fn read_push(push: &[u8]) -> Option<(u64, Value)> {
-    let push: Pushed = rmp_serde::from_slice(push).ok()?;
-    Some((push.0, push.1.into_value()))
-}
-
-/// What `cmsgpack` wrote.
-#[derive(serde::Deserialize)]
-struct Pushed(u64, Packed);
-
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Packed {
-    Number(u64),
-    Array(Vec<Packed>),
-    Bytes(serde_bytes::ByteBuf),
-}
-
-impl Packed {
-    fn into_value(self) -> Value {
-        match self {
-            Self::Number(number) => Value::Int(i64::try_from(number).unwrap_or(i64::MAX)),
-            Self::Array(values) => Value::Array(values.into_iter().map(Self::into_value).collect()),
-            Self::Bytes(bytes) => Value::BulkString(bytes.into_vec()),
-        }
-    }
-}
-
-/// What the statuses of all partitions mean for an operator.
-pub(super) fn readiness(statuses: &[Status]) -> Readiness {
-    let away: Vec<&str> = statuses
-        .iter()
-        .filter_map(|status| match status {
-            Status::Away(why) => Some(why.as_str()),
-            _ => None,
-        })
-        .collect();
-    if let Some(why) = away.first() {
-        let (count, all) = (away.len(), statuses.len());
-        let share = if count == all { String::new() } else { format!(" for {count} of {all} partitions") };
-        return Readiness::NotReady(format!("Redis can't be used{share}: {why}"));
-    }
-    let reclaiming = statuses.iter().any(|status| matches!(status, Status::Reclaiming(_)));
-    if reclaiming {
-        let why = "Redis has just started, failed over, or lost its data: for one server lease nothing new is granted, so that \
-                   those who hold something can say so. This ends by itself";
-        return Readiness::NotReady(why.to_owned());
-    }
-    Readiness::Ready
 }
