@@ -58,15 +58,15 @@ impl Tokens {
         let ceiling = Ceiling { folder, value: AtomicU64::new(0), is_rising: AtomicBool::new(false) };
         let tokens = Self { boot: boot.to_owned(), last: count, given: 0, ceiling: Arc::new(ceiling) };
         lock_within(&tokens.last, RAISE_WITHIN)?;
-        let given = tokens.catch_up();
+        let given = tokens.catch_up(least);
         _ = FileExt::unlock(&tokens.last);
-        tokens.ceiling.raise(given?.max(least))?;
+        tokens.ceiling.raise(given?)?;
         Ok(tokens)
     }
 
     /// Begins anew in another folder, above what this server has given.
     pub(super) fn reopen(&self, folder: PrivateFolder) -> io::Result<Self> {
-        let new = Self::open(folder, &self.boot, self.given)?;
+        let new = Self::open(folder, &self.boot, self.given + 1)?;
         Ok(Self { given: self.given, ..new })
     }
 
@@ -103,18 +103,22 @@ impl Tokens {
         Ok(token)
     }
 
-    /// The last token that was given. After a start of the machine `last` may be of any time before it.
-    fn catch_up(&self) -> io::Result<u64> {
+    /// Makes `last` what it should be, for all who count with it: the last token that was given, or more. After a start of
+    /// the machine the file may be of any time before it.
+    fn catch_up(&self, least: u64) -> io::Result<u64> {
         let counted = read_number(&self.last)?;
         let boot = &self.boot;
         let mut of_boot = vec![0; boot.len()];
         let is_of_boot = self.last.read_exact_at(&mut of_boot, DIGITS as u64 + 1).is_ok() && of_boot == boot.as_bytes();
-        if let Some(given) = counted.filter(|_| is_of_boot) {
-            return Ok(given);
-        }
-        let given = counted.unwrap_or(0).max(self.ceiling.read()?);
+        let given = match counted {
+            Some(given) if is_of_boot => given,
+            _ => counted.unwrap_or(0).max(self.ceiling.read()?),
+        };
+        let given = given.max(least.saturating_sub(1));
         write_number(&self.last, given)?;
-        self.last.write_all_at(format!("\n{boot}\n").as_bytes(), DIGITS as u64)?;
+        if !is_of_boot {
+            self.last.write_all_at(format!("\n{boot}\n").as_bytes(), DIGITS as u64)?;
+        }
         Ok(given)
     }
 }
@@ -303,6 +307,17 @@ mod tests {
         assert_eq!(other.next(1).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(stopped);
         assert!(other.next(1).is_ok());
+    }
+
+    /// A server that starts later has not seen what the first one gave.
+    #[test]
+    fn where_a_server_begins_anew_others_go_on_above_what_it_gave() {
+        let (dir, anew) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut first = open_at(&dir, "boot", 1).unwrap();
+        let given = first.next(100 * AHEAD).unwrap();
+        let folder = Directory::open(anew.path()).unwrap().open_own_folder().unwrap();
+        let _first = first.reopen(folder).unwrap();
+        assert_eq!(open_at(&anew, "boot", 1).unwrap().next(1).unwrap(), given + 1);
     }
 
     #[test]
