@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fs4::{FileExt, TryLockError};
+use lockstead_core::Time;
 use lockstead_core::limits::TOKEN_END;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -30,6 +31,8 @@ const COUNT_WITHIN: Duration = Duration::from_millis(20);
 /// A ceiling takes as long as the disk does.
 const RAISE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(200);
+/// How often to try to raise the ceiling before it is reached. There is an hour for it.
+const RAISE_EVERY: Duration = Duration::from_secs(1);
 /// Digits of a number in a file.
 const DIGITS: usize = 16;
 
@@ -40,6 +43,8 @@ pub(super) struct Tokens {
     last: File,
     /// By this server.
     given: u64,
+    /// When the ceiling may be raised in the background again.
+    next_rise: Time,
     ceiling: Arc<Ceiling>,
 }
 
@@ -56,7 +61,13 @@ impl Tokens {
     pub(super) fn open(folder: PrivateFolder, boot: &str, least: u64) -> io::Result<Self> {
         let count = open(&folder, "last", OFlags::empty())?;
         let ceiling = Ceiling { folder, value: AtomicU64::new(0), is_rising: AtomicBool::new(false) };
-        let tokens = Self { boot: boot.to_owned(), last: count, given: 0, ceiling: Arc::new(ceiling) };
+        let tokens = Self {
+            boot: boot.to_owned(),
+            last: count,
+            given: 0,
+            next_rise: Time::default(),
+            ceiling: Arc::new(ceiling),
+        };
         lock_within(&tokens.last, RAISE_WITHIN)?;
         let given = tokens.catch_up(least);
         _ = FileExt::unlock(&tokens.last);
@@ -86,7 +97,7 @@ impl Tokens {
         there.is_ok() && there == rustix::fs::fstat(&self.last).map(id)
     }
 
-    fn count(&self, least: u64) -> io::Result<u64> {
+    fn count(&mut self, least: u64) -> io::Result<u64> {
         let given = read_number(&self.last)?.ok_or_else(|| damaged("last"))?;
         let token = least.max(given + 1);
         if token >= TOKEN_END {
@@ -97,10 +108,18 @@ impl Tokens {
             // Only a clock that was set far ahead leads here.
             self.ceiling.raise(token)?;
         } else if token >= ceiling - AHEAD / 2 {
-            self.ceiling.raise_in_background(token);
+            self.raise_in_background(token);
         }
         write_number(&self.last, token)?;
         Ok(token)
+    }
+
+    fn raise_in_background(&mut self, token: u64) {
+        let now = lockstead_clock::time();
+        if now >= self.next_rise {
+            self.next_rise = now.saturating_add(RAISE_EVERY);
+            self.ceiling.raise_in_background(token);
+        }
     }
 
     /// Makes `last` what it should be, for all who count with it: the last token that was given, or more. After a start of
@@ -210,10 +229,13 @@ fn write_number(file: &File, number: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use lockstead_core::{Kind, Name, ResourceKey};
     use tempfile::TempDir;
 
     use super::*;
     use crate::node::directory::Directory;
+    use crate::node::place::Place;
+    use crate::node::watch::{Seen, Sight, Watches};
 
     fn open_at(dir: &TempDir, boot: &str, least: u64) -> io::Result<Tokens> {
         Tokens::open(Directory::open(dir.path()).unwrap().open_own_folder().unwrap(), boot, least)
@@ -297,6 +319,26 @@ mod tests {
         let token = ahead.next(100 * AHEAD).unwrap();
         behind.ceiling.raise(1).unwrap();
         assert!(ceiling(&dir) > token);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_not_asked_at_every_grant() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tokens = open_at(&dir, "boot", 1).unwrap();
+        std::fs::create_dir(dir.path().join(OWN_FOLDER).join("ceiling.new")).unwrap();
+        let mut watches = Watches::new().unwrap();
+        let resource = ResourceKey { kind: Kind::Lock, name: Name::parse("attempts").unwrap() };
+        watches.add(&dir.path().join(OWN_FOLDER), &Place::new(&resource, 0)).unwrap();
+        let low = ceiling(&dir) - AHEAD / 2;
+        let mut attempts = 0;
+        for token in low..low + 200 {
+            tokens.next(token).unwrap();
+            while tokens.ceiling.is_rising.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            attempts += watches.read().iter().filter(|seen| matches!(seen, Seen::At(_, Sight::Opened))).count();
+        }
+        assert!((1..20).contains(&attempts), "{attempts} attempts");
     }
 
     #[test]
