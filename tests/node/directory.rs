@@ -219,8 +219,32 @@ async fn what_is_made_has_the_permissions_of_the_directory() {
         assert_eq!(mode(&format!("{name}/a")), of_folder, "{name}");
         assert_eq!(mode(&format!("{name}/a/b.lock")), of_file, "{name}");
         assert_eq!(mode(&format!("{name}/.lockstead")), of_own, "{name}");
-        assert_eq!(mode(&format!("{name}/.lockstead/ceiling")) & 0o7, 0, "{name}");
+        for file in ["last", "ceiling"] {
+            assert_eq!(mode(&format!("{name}/.lockstead/{file}")), of_file & 0o660, "{name}");
+        }
     }
+}
+
+/// Whoever was there first, and whatever the umask.
+#[tokio::test]
+async fn servers_of_two_users_of_a_group_share_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    chown(directory.path(), None, Some(NOBODY)).unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o2770)).unwrap();
+    let (_server, client) = start(directory.path()).await;
+    let mut command = serve_as_nobody();
+    command.args(["--listen", "127.0.0.1:0", "--lock-dir", text(directory.path())]);
+    let server_of_nobody = Server::start_as(command);
+    let client_of_nobody = Client::connect(&server_of_nobody.url).await.unwrap();
+    let of_root = || client.lock("a/b").node_scope();
+    let of_nobody = || client_of_nobody.lock("a/b").node_scope();
+    let guard = of_root().acquire().await.unwrap();
+    assert!(of_nobody().try_acquire().await.unwrap().is_none());
+    let token = guard.token();
+    guard.release().await.unwrap();
+    let guard = of_nobody().acquire().await.unwrap();
+    assert!(guard.token() > token && of_root().try_acquire().await.unwrap().is_none());
+    guard.release().await.unwrap();
 }
 
 /// flock(2) needs no permission to write; a file that can't even be read is an error.

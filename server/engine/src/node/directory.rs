@@ -189,7 +189,7 @@ fn check_regular(file: OwnedFd) -> io::Result<(File, FileId)> {
 
 /// Opens a folder, and makes it if there is none.
 fn open_folder(parent: impl AsFd, name: &str, mode: Mode) -> rustix::io::Result<OwnedFd> {
-    let is_new = match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+    let is_new = match rustix::fs::mkdirat(&parent, name, mode) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(error) => return Err(error),

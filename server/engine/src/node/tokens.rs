@@ -189,6 +189,12 @@ impl Ceiling {
 fn open(folder: &PrivateFolder, name: &str, more: OFlags) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
     let file: OwnedFd = rustix::fs::openat(&folder.folder, name, flags, folder.file_mode)?;
+    let stat = rustix::fs::fstat(&file)?;
+    let is_own = stat.st_uid == rustix::process::geteuid().as_raw();
+    if is_own && Mode::from_raw_mode(stat.st_mode) != folder.file_mode {
+        // Whatever the umask: the servers of others need it, too.
+        rustix::fs::fchmod(&file, folder.file_mode)?;
+    }
     Ok(file.into())
 }
 
