@@ -224,11 +224,18 @@ impl KernelGate {
 
     /// Tells the log, but not at every try.
     fn warn(&mut self, path: &Path, error: &io::Error) {
-        let now = lockstead_clock::time();
-        if self.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY) {
-            self.warned = Some(now);
+        if self.may_warn() {
             tracing::warn!(path = %path.display(), %error, "a node lock can't be granted");
         }
+    }
+
+    fn may_warn(&mut self) -> bool {
+        let now = lockstead_clock::time();
+        let may = self.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
+        if may {
+            self.warned = Some(now);
+        }
+        may
     }
 
     fn enter(&mut self, place: &Place, entrant: &Entrant<'_>, token: Token) {

@@ -148,14 +148,19 @@ impl KernelGate {
 
     fn check_place(&mut self, place: &Place) {
         let Some(file) = self.files.get(place).filter(|file| !file.holders.is_empty()) else { return };
+        let path = || self.opener.directory.full_path(&place.lock_path());
         match self.opener.is_there(file) {
             Ok(true) => {}
             Ok(false) => {
-                let path = self.opener.directory.full_path(&place.lock_path());
-                tracing::warn!(path = %path.display(), "a lock file was removed or replaced; its holders lose the lock");
+                tracing::warn!(path = %path().display(), "a lock file was removed or replaced; its holders lose the lock");
                 self.lost.extend(file.holders.keys());
             }
-            Err(error) => tracing::warn!(%error, "a lock file can't be looked after"),
+            Err(error) => {
+                let path = path();
+                if self.may_warn() {
+                    tracing::warn!(path = %path.display(), %error, "a lock file can't be looked after");
+                }
+            }
         }
     }
 
