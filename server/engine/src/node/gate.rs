@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use lockstead_core::{Claim, Closed, Entrant, Gate, HoldId, Kind, Mode, Permits, ResourceKey, Time, Token};
+use lockstead_core::{Claim, Closed, Entrant, Gate, HoldId, Mode, Permits, ResourceKey, Time, Token};
 
 use super::directory::OWN_FOLDER;
 use super::error::{NO_TOKEN, TOO_MANY_FILES, trouble_with_file};
@@ -22,6 +22,8 @@ use super::tokens::Tokens;
 
 /// A hold that lasts longer is noted beside its lock.
 const NOTE_AFTER: Duration = Duration::from_millis(20);
+/// So many slots of a semaphore are kept open to see when others let go of them. Those beyond are opened for each try.
+const SLOTS_WATCHED: u32 = 100;
 /// How often trouble is told of.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -186,8 +188,7 @@ impl KernelGate {
                 self.lost.extend(file.holders.keys());
                 true
             }
-            // A slot is opened anew for each try: there may be many, and any of them may be the next to be free.
-            Ok(Taken::ByOthers) => place.resource.kind == Kind::Lock || file.others.come_first(lockstead_clock::time()),
+            Ok(Taken::ByOthers) => place.slot < SLOTS_WATCHED || file.others.come_first(lockstead_clock::time()),
             Err(_) => !file.holders.is_empty(),
         };
         if is_of_use {

@@ -69,7 +69,7 @@ impl Others {
 
     /// Whether the lock is to be left to them now. If so, the server stands back.
     pub(super) fn have_their_turn(&mut self, now: Time) -> bool {
-        if self.had_a_chance(now) {
+        if self.free_since.is_some() && !self.have_a_chance(now) {
             self.kept_out_since = None;
         }
         let patience = TURN * 2_u32.pow(self.missed);
@@ -101,14 +101,9 @@ impl Others {
         self.free_since = Some(now);
     }
 
-    /// Whether no client wants the lock.
-    pub(super) fn are_alone(&self) -> bool {
-        self.free_since.is_some()
-    }
-
-    /// Whether the lock has been free for as long as a turn takes.
-    pub(super) fn had_a_chance(&self, now: Time) -> bool {
-        self.free_since.is_some_and(|since| now.since(since) >= STAND_BACK)
+    /// Whether the lock is free, and has not been for as long as a turn takes.
+    pub(super) fn have_a_chance(&self, now: Time) -> bool {
+        self.free_since.is_some_and(|since| now.since(since) < STAND_BACK)
     }
 
     fn are_around(&self, now: Time) -> bool {
@@ -208,7 +203,7 @@ mod tests {
         let mut others = taken();
         others.opened(at(0));
         others.let_go(at(1000));
-        assert!(!others.had_a_chance(at(1299)) && others.had_a_chance(at(1300)));
+        assert!(others.have_a_chance(at(1299)) && !others.have_a_chance(at(1300)));
         assert!(!others.have_their_turn(at(1300)));
         others.taken(at(1300));
         assert!(!others.have_their_turn(at(1549)) && others.have_their_turn(at(1550)));

@@ -52,11 +52,15 @@ impl KernelGate {
         }
     }
 
-    /// Closes the files that are only kept in sight: all, or those whose others had a chance.
+    /// Closes the files that are open only to see what others do, though nobody waits for them: all, or those that need not
+    /// stay in sight.
     pub(super) fn close_unwanted(&mut self, all: bool) {
         let now = lockstead_clock::time();
-        let unwanted =
-            self.files.iter().filter(|(_, file)| file.others.had_a_chance(now) || (all && file.others.are_alone()));
+        let is_unwanted = |place: &Place, file: &LockFile| {
+            let is_waited_for = self.closed.contains(&place.resource);
+            file.is_watched_only() && !is_waited_for && (all || !file.others.have_a_chance(now))
+        };
+        let unwanted = self.files.iter().filter(|(place, file)| is_unwanted(place, file));
         let unwanted: Vec<_> = unwanted.map(|(place, _)| place.clone()).collect();
         for place in unwanted {
             if let Some(file) = self.files.remove(&place) {
