@@ -19,10 +19,10 @@ use std::time::Duration;
 use fs4::{FileExt, TryLockError};
 use lockstead_core::Time;
 use lockstead_core::limits::TOKEN_END;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::directory::{OWN_FOLDER, PrivateFolder};
+use super::directory::{Directory, FileId, OWN_FOLDER, PrivateFolder};
 
 /// How far ahead of the last token the ceiling is put. As tokens follow the clock, it is a time: two hours.
 const AHEAD: u64 = 2 * 3600 * 1_000_000;
@@ -91,10 +91,9 @@ impl Tokens {
     }
 
     /// Whether the count is still where others would look for it.
-    pub(super) fn is_in_place(&self) -> bool {
-        let id = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-        let there = rustix::fs::statat(&self.ceiling.folder.folder, "last", AtFlags::SYMLINK_NOFOLLOW).map(id);
-        there.is_ok() && there == rustix::fs::fstat(&self.last).map(id)
+    pub(super) fn is_in_place(&self, directory: &Directory) -> bool {
+        let there = directory.id_at(&format!("{OWN_FOLDER}/last")).ok().flatten();
+        there.is_some() && there == FileId::of_file(&self.last).ok()
     }
 
     fn count(&mut self, least: u64) -> io::Result<u64> {
@@ -235,11 +234,12 @@ fn write_number(file: &File, number: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use lockstead_core::{Kind, Name, ResourceKey};
     use tempfile::TempDir;
 
     use super::*;
-    use crate::node::directory::Directory;
     use crate::node::place::Place;
     use crate::node::watch::{Seen, Sight, Watches};
 
@@ -369,13 +369,19 @@ mod tests {
     }
 
     #[test]
-    fn it_is_noticed_that_the_count_was_removed() {
+    fn it_is_noticed_that_the_count_is_not_where_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = open_at(&dir, "boot", 1).unwrap();
-        assert!(tokens.is_in_place());
-        std::fs::remove_dir_all(dir.path().join(OWN_FOLDER)).unwrap();
-        assert!(!tokens.is_in_place());
-        open_at(&dir, "boot", 1).unwrap();
-        assert!(!tokens.is_in_place());
+        let directory = Directory::open(dir.path()).unwrap();
+        let own = dir.path().join(OWN_FOLDER);
+        for harm in
+            [|own: &Path| std::fs::remove_dir_all(own), |own: &Path| std::fs::rename(own, own.with_extension("old"))]
+        {
+            let tokens = open_at(&dir, "boot", 1).unwrap();
+            assert!(tokens.is_in_place(&directory));
+            harm(&own).unwrap();
+            assert!(!tokens.is_in_place(&directory));
+            open_at(&dir, "boot", 1).unwrap();
+            assert!(!tokens.is_in_place(&directory));
+        }
     }
 }

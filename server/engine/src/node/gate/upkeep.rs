@@ -8,6 +8,7 @@ use lockstead_core::{HoldId, ResourceKey, Time};
 use rustix::fs::Access;
 
 use super::{KernelGate, places_of};
+use crate::node::directory::OWN_FOLDER;
 use crate::node::files::{LockFile, NoteState};
 use crate::node::note;
 use crate::node::place::Place;
@@ -202,13 +203,16 @@ impl KernelGate {
     }
 
     fn try_check_directory(&mut self) -> io::Result<()> {
-        if !self.opener.directory.is_in_place() || !self.tokens.is_in_place() {
+        if !self.opener.directory.is_in_place() || !self.tokens.is_in_place(&self.opener.directory) {
             self.opener.directory.reopen()?;
+            self.check_all();
+            let folder = self.opener.directory.open_own_folder()?;
+            if !folder.is_ours {
+                return Err(io::Error::other(format!("`{OWN_FOLDER}` in it belongs to another user; remove it")));
+            }
+            self.tokens = self.tokens.reopen(folder)?;
             let path = self.opener.directory.path().display();
             tracing::warn!(%path, "the lock directory was emptied or replaced; its fencing tokens are counted anew");
-            let folder = self.opener.directory.open_own_folder()?;
-            self.tokens = self.tokens.reopen(folder)?;
-            self.check_all();
         }
         rustix::fs::access(self.opener.directory.path(), Access::WRITE_OK | Access::EXEC_OK)?;
         Ok(())
