@@ -2,7 +2,7 @@
 
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -54,8 +54,19 @@ impl Process {
     /// # Panics
     /// If it has ended and was waited for.
     pub fn signal(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(id.expect("it still runs"), signal).expect("the process is there");
+        kill_process(self.id(), signal).expect("the process is there");
+    }
+
+    /// Sends a signal to all of its group, which it leads.
+    ///
+    /// # Panics
+    /// If it has ended and was waited for.
+    pub fn signal_group(&self, signal: Signal) {
+        kill_process_group(self.id(), signal).expect("the group is there");
+    }
+
+    fn id(&self) -> Pid {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it still runs")
     }
 
     /// Returns when it has ended.

@@ -5,11 +5,11 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use lockstead_client::{Error, ErrorReason, Guard, LossReason};
-use lockstead_tests::PATIENCE;
+use lockstead_client::{Client, Error, ErrorReason, Guard, LossReason};
+use lockstead_tests::{PATIENCE, Server};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags};
 
-use crate::fixture::Node;
+use crate::fixture::{Node, text};
 use crate::foreign::{Foreign, Program, can_lock};
 
 /// The server refuses, with these words, and has no trouble with anything else.
@@ -182,6 +182,22 @@ async fn a_folder_that_is_moved_away_is_noticed_as_well() {
     let guard = node.lock("folder/gone").acquire().await.unwrap();
     assert!(!can_lock(Program::Flock, &node.file("folder/gone.lock"), "exclusive").await);
     guard.release().await.unwrap();
+}
+
+/// However many they are: with the directory all its files are elsewhere.
+#[tokio::test]
+async fn a_directory_that_is_moved_away_is_lost_by_all_at_once() {
+    const HOLDS: usize = 2_500;
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("locks");
+    let server = Server::start_with(&["--lock-dir", text(&directory)]);
+    let client = Client::connect(&server.url).await.unwrap();
+    let acquire = |number| client.lock(format!("many/{number}")).node_scope().acquire();
+    let guards = futures::future::try_join_all((0..HOLDS).map(acquire)).await.unwrap();
+    fs::rename(&directory, folder.path().join("elsewhere")).unwrap();
+    let all_lost = futures::future::join_all(guards.iter().map(Guard::lost));
+    let losses = tokio::time::timeout(PATIENCE, all_lost).await.expect("all holders are told");
+    assert!(losses.iter().all(|loss| loss.reason == LossReason::BackendLost), "{losses:?}");
 }
 
 /// One that joins finds out before the kernel has told.

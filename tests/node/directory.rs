@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use lockstead_client::{Client, Error, ErrorReason};
 use lockstead_tests::{PATIENCE, Server, lockstead, serve};
+use rustix::fs::{CWD, RenameFlags};
 use rustix::process::geteuid;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -193,10 +194,24 @@ async fn a_directory_of_others_stops_the_start() {
 #[tokio::test]
 async fn tokens_are_not_kept_where_others_can_change_them() {
     let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join(".lockstead")).unwrap();
-    chown(directory.path().join(".lockstead"), Some(NOBODY), None).unwrap();
+    let [own_folder, of_another] = [".lockstead", "of another"].map(|name| directory.path().join(name));
+    fs::create_dir(&of_another).unwrap();
+    chown(&of_another, Some(NOBODY), None).unwrap();
+    fs::rename(&of_another, &own_folder).unwrap();
     let (code, message) = refused(serve(), directory.path(), &[]).await;
     assert!(code == Some(64) && message.contains(".lockstead"), "{message}");
+
+    // And later neither.
+    fs::rename(&own_folder, &of_another).unwrap();
+    let (server, client) = start(directory.path()).await;
+    let exchange = || rustix::fs::renameat_with(CWD, &own_folder, CWD, &of_another, RenameFlags::EXCHANGE).unwrap();
+    exchange();
+    let told = readyz(&server, 503).await;
+    assert!(told.contains("another user"), "{told}");
+    client.lock("x").node_scope().acquire().await.unwrap().release().await.unwrap();
+    assert_eq!(fs::read_dir(&own_folder).unwrap().count(), 0);
+    exchange();
+    readyz(&server, 200).await;
 }
 
 #[tokio::test]
@@ -219,8 +234,32 @@ async fn what_is_made_has_the_permissions_of_the_directory() {
         assert_eq!(mode(&format!("{name}/a")), of_folder, "{name}");
         assert_eq!(mode(&format!("{name}/a/b.lock")), of_file, "{name}");
         assert_eq!(mode(&format!("{name}/.lockstead")), of_own, "{name}");
-        assert_eq!(mode(&format!("{name}/.lockstead/ceiling")) & 0o7, 0, "{name}");
+        for file in ["last", "ceiling"] {
+            assert_eq!(mode(&format!("{name}/.lockstead/{file}")), of_file & 0o660, "{name}");
+        }
     }
+}
+
+/// Whoever was there first, and whatever the umask.
+#[tokio::test]
+async fn servers_of_two_users_of_a_group_share_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    chown(directory.path(), None, Some(NOBODY)).unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o2770)).unwrap();
+    let (_server, client) = start(directory.path()).await;
+    let mut command = serve_as_nobody();
+    command.args(["--listen", "127.0.0.1:0", "--lock-dir", text(directory.path())]);
+    let server_of_nobody = Server::start_as(command);
+    let client_of_nobody = Client::connect(&server_of_nobody.url).await.unwrap();
+    let of_root = || client.lock("a/b").node_scope();
+    let of_nobody = || client_of_nobody.lock("a/b").node_scope();
+    let guard = of_root().acquire().await.unwrap();
+    assert!(of_nobody().try_acquire().await.unwrap().is_none());
+    let token = guard.token();
+    guard.release().await.unwrap();
+    let guard = of_nobody().acquire().await.unwrap();
+    assert!(guard.token() > token && of_root().try_acquire().await.unwrap().is_none());
+    guard.release().await.unwrap();
 }
 
 /// flock(2) needs no permission to write; a file that can't even be read is an error.
@@ -282,27 +321,29 @@ async fn a_directory_that_is_emptied_or_replaced_is_made_anew() {
     drop(server);
 }
 
+/// What `/readyz` says once it answers with this status.
+async fn readyz(server: &Server, status: u16) -> String {
+    let answered = async {
+        loop {
+            let answer = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();
+            if answer.status().as_u16() == status {
+                return answer.text().await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("an answer in time")
+}
+
 #[tokio::test]
 async fn a_server_that_can_not_use_its_directory_any_more_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("locks");
     let (server, _client) = start(&directory).await;
-    let answer = async |status: u16| {
-        let answered = async {
-            loop {
-                let answer = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();
-                if answer.status().as_u16() == status {
-                    return answer.text().await.unwrap();
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, answered).await.expect("an answer in time")
-    };
-    answer(200).await;
+    readyz(&server, 200).await;
     fs::rename(&directory, folder.path().join("away")).unwrap();
     fs::write(&directory, "in its place").unwrap();
-    let told = answer(503).await;
+    let told = readyz(&server, 503).await;
     assert!(told.contains("lock directory"), "{told}");
     fs::remove_file(&directory).unwrap();
-    answer(200).await;
+    readyz(&server, 200).await;
 }

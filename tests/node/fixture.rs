@@ -51,6 +51,14 @@ impl Node {
         self.directory.path().join(path)
     }
 
+    /// How many lock files the server has open.
+    pub(crate) fn open_lock_files(&self) -> usize {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.server.id())).unwrap();
+        // Some are closed meanwhile.
+        let paths = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.unwrap().path()).ok());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "lock")).count()
+    }
+
     /// Asks for the lock in the background, and returns when it stands in the queue at this place.
     pub(crate) async fn wait_for(&self, request: Request<Lock>, name: &str, place: u32) -> Waiting {
         let waiting = Waiting(tokio::spawn(async move { request.acquire().await.unwrap() }));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use lockstead_client::{Error, ErrorReason};
+use lockstead_tests::eventually;
 
 use crate::fixture::Node;
 use crate::foreign::{Foreign, Program, can_lock};
@@ -94,4 +95,24 @@ async fn a_semaphore_of_more_slots_than_there_can_be_is_refused() {
     assert!(!can_lock(Program::Flock, &node.file("vast.999.lock"), "shared").await);
     all.release().await.unwrap();
     assert!(can_lock(Program::Flock, &node.file("vast.999.lock"), "exclusive").await);
+}
+
+/// So the kernel tells when one of them is free, which looking alone would find out too late for a large pool.
+#[tokio::test]
+async fn the_slots_of_a_pool_are_watched_while_somebody_waits() {
+    const SLOTS: u32 = 50;
+    let node = Node::start().await;
+    let hold = |slot| {
+        let file = std::fs::File::create(node.file(&format!("large.{slot:02}.lock"))).unwrap();
+        file.lock().unwrap();
+        file
+    };
+    let mut others: Vec<_> = (0..SLOTS).map(hold).collect();
+    let request = node.semaphore("large", SLOTS);
+    let waiting = tokio::spawn(async move { request.acquire().await.unwrap() });
+    eventually("all slots are open", async || node.open_lock_files() == SLOTS as usize).await;
+    drop(others.swap_remove(17));
+    let guard = tokio::time::timeout(lockstead_tests::PATIENCE, waiting).await.unwrap().unwrap();
+    eventually("only what is held is open", async || node.open_lock_files() == 1).await;
+    guard.release().await.unwrap();
 }

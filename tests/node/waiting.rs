@@ -151,3 +151,33 @@ async fn another_program_that_waits_has_its_turn() {
     over.store(true, Ordering::SeqCst);
     clients.join_all().await;
 }
+
+/// One client follows another, but a moment after it: nobody stands in the queue when the lock is given back. The other
+/// program opens the file once, and always looks when the next has come.
+#[tokio::test]
+async fn another_program_has_its_turn_though_nobody_stands_in_the_queue() {
+    const LOOKS_EVERY: Duration = Duration::from_millis(250);
+    let node = Node::start().await;
+    let path = node.file("often.lock");
+    let (held, holds) = std::sync::mpsc::channel();
+    let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
+    let mut guard = node.lock("often").acquire().await.unwrap();
+    let other = std::thread::spawn(move || {
+        let file = open(&path);
+        loop {
+            _ = holds.recv_timeout(LOOKS_EVERY);
+            if file.try_lock().is_ok() || looked.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    let clients = async {
+        while looks.recv().await.is_some() {
+            guard.release().await.unwrap();
+            guard = node.lock("often").acquire().await.unwrap();
+            _ = held.send(());
+        }
+    };
+    tokio::time::timeout(PATIENCE, clients).await.expect("it has its turn");
+    other.join().unwrap();
+}

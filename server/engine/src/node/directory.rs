@@ -36,6 +36,11 @@ impl FileId {
     fn of(stat: &Stat) -> Self {
         Self { device: stat.st_dev, inode: stat.st_ino }
     }
+
+    /// Of an open file.
+    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+        Ok(Self::of(&rustix::fs::fstat(file)?))
+    }
 }
 
 impl Directory {
@@ -189,7 +194,7 @@ fn check_regular(file: OwnedFd) -> io::Result<(File, FileId)> {
 
 /// Opens a folder, and makes it if there is none.
 fn open_folder(parent: impl AsFd, name: &str, mode: Mode) -> rustix::io::Result<OwnedFd> {
-    let is_new = match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+    let is_new = match rustix::fs::mkdirat(&parent, name, mode) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(error) => return Err(error),

@@ -22,8 +22,6 @@ pub(super) struct LockFile {
     id: FileId,
     path: String,
     watch: Option<i32>,
-    /// Since when the server has had the lock without a break.
-    taken: Time,
     pub(super) others: Others,
     pub(super) holders: BTreeMap<HoldId, Holder>,
     pub(super) note: NoteState,
@@ -76,7 +74,6 @@ impl Opener {
             id,
             path,
             watch,
-            taken: Time::default(),
             others: Others::default(),
             holders: BTreeMap::new(),
             note: NoteState::default(),
@@ -99,7 +96,7 @@ impl Opener {
         if file.others.come_first(now) {
             return Ok(Taken::ByOthers);
         }
-        if file.lock.is_held() && file.holders.is_empty() && file.others.have_their_turn(file.taken, now) {
+        if file.holders.is_empty() && file.others.have_their_turn(now) {
             file.lock.let_go();
             return Ok(Taken::ByOthers);
         }
@@ -111,8 +108,7 @@ impl Opener {
             let is_there = self.is_there(file)?;
             if is_there && file.lock.is_held() {
                 if !had {
-                    file.taken = now;
-                    file.others.taken();
+                    file.others.taken(now);
                 }
                 return Ok(Taken::Yes);
             }
@@ -142,8 +138,14 @@ impl LockFile {
         self.holders.is_empty() && self.lock.is_held()
     }
 
-    /// Whether it is open only to see when others let go.
+    /// Whether it is open only to see what others do.
     pub(super) fn is_watched_only(&self) -> bool {
         !self.lock.is_held()
+    }
+
+    /// Lets go of the lock but keeps an eye on the file.
+    pub(super) fn watch_only(&mut self, now: Time) {
+        self.lock.let_go();
+        self.others.let_go(now);
     }
 }

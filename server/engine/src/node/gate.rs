@@ -3,30 +3,27 @@
 //! The server has the lock of a file for as long as one of its clients holds it, and from one to the next; see
 //! [`super::others`] for when it lets go in between.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::ops::Bound;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use lockstead_core::{Claim, Closed, Entrant, Gate, HoldId, Kind, Mode, Permits, ResourceKey, Time, Token};
-
-use rustix::fs::Access;
+use lockstead_core::{Claim, Closed, Entrant, Gate, HoldId, Mode, Permits, ResourceKey, Time, Token};
 
 use super::directory::OWN_FOLDER;
 use super::error::{NO_TOKEN, TOO_MANY_FILES, trouble_with_file};
-use super::files::{LockFile, NoteState, Opener, Taken};
+use super::files::{LockFile, Opener, Taken};
 use super::kernel_lock::Share;
-use super::note::{self, Holder};
+use super::note::Holder;
 use super::place::Place;
 use super::tokens::Tokens;
-use super::watch::{Seen, Sight};
 
 /// A hold that lasts longer is noted beside its lock.
 const NOTE_AFTER: Duration = Duration::from_millis(20);
-/// How many files are looked after at a time.
-const CHECKED_AT_A_TIME: usize = 100;
+/// So many slots of a semaphore are kept open to see when others let go of them. Those beyond are opened for each try.
+const SLOTS_WATCHED: u32 = 100;
 /// How often trouble is told of.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -181,7 +178,7 @@ impl KernelGate {
     fn take_place(&mut self, place: &Place, share: Share) -> Result<bool, Closed> {
         let mut file = match self.files.remove(place) {
             Some(file) => file,
-            None if self.files.len() >= self.files_max => return Err(Closed::OutOfOrder(TOO_MANY_FILES)),
+            None if !self.has_room() => return Err(Closed::OutOfOrder(TOO_MANY_FILES)),
             None => self.opener.open(place).map_err(|error| self.trouble(place, &error))?,
         };
         let taken = self.opener.take(place, &mut file, share);
@@ -191,8 +188,7 @@ impl KernelGate {
                 self.lost.extend(file.holders.keys());
                 true
             }
-            // A slot is opened anew for each try: there may be many, and any of them may be the next to be free.
-            Ok(Taken::ByOthers) => place.resource.kind == Kind::Lock || file.others.come_first(lockstead_clock::time()),
+            Ok(Taken::ByOthers) => place.slot < SLOTS_WATCHED || file.others.come_first(lockstead_clock::time()),
             Err(_) => !file.holders.is_empty(),
         };
         if is_of_use {
@@ -201,6 +197,13 @@ impl KernelGate {
             self.close(place, file);
         }
         taken.map(|taken| taken == Taken::Yes).map_err(|error| self.trouble(place, &error))
+    }
+
+    fn has_room(&mut self) -> bool {
+        if self.files.len() >= self.files_max {
+            self.close_unwanted(true);
+        }
+        self.files.len() < self.files_max
     }
 
     fn trouble(&mut self, place: &Place, error: &io::Error) -> Closed {
@@ -222,11 +225,18 @@ impl KernelGate {
 
     /// Tells the log, but not at every try.
     fn warn(&mut self, path: &Path, error: &io::Error) {
-        let now = lockstead_clock::time();
-        if self.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY) {
-            self.warned = Some(now);
+        if self.may_warn() {
             tracing::warn!(path = %path.display(), %error, "a node lock can't be granted");
         }
+    }
+
+    fn may_warn(&mut self) -> bool {
+        let now = lockstead_clock::time();
+        let may = self.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
+        if may {
+            self.warned = Some(now);
+        }
+        may
     }
 
     fn enter(&mut self, place: &Place, entrant: &Entrant<'_>, token: Token) {
@@ -234,172 +244,6 @@ impl KernelGate {
             let (owner, claim, since) = (entrant.owner.clone(), entrant.claim, entrant.at);
             file.holders.insert(entrant.hold, Holder { owner, claim, token, since });
             put_on_list(&mut self.notes, place, file);
-        }
-    }
-
-    fn close(&mut self, place: &Place, file: LockFile) {
-        if file.note.is_written
-            && let Err(error) = note::clear(&self.opener.directory, place)
-        {
-            tracing::debug!(%error, "the note of a lock could not be emptied");
-        }
-        self.opener.close(place, file);
-    }
-}
-
-/// What there is to do between commands.
-impl KernelGate {
-    /// Lets go of what nobody holds any more. To be called after every command, when all are served.
-    pub(super) fn settle(&mut self) {
-        for place in std::mem::take(&mut self.idle) {
-            if self.files.get(&place).is_some_and(LockFile::is_idle)
-                && let Some(file) = self.files.remove(&place)
-            {
-                self.close(&place, file);
-            }
-        }
-    }
-
-    /// The holds that rest on nothing any more, once.
-    pub(super) fn take_lost(&mut self) -> Vec<HoldId> {
-        std::mem::take(&mut self.lost).into_iter().collect()
-    }
-
-    /// The resources that were asked for in vain.
-    pub(super) fn closed(&self) -> Vec<ResourceKey> {
-        self.closed.iter().cloned().collect()
-    }
-
-    /// Whether there are any.
-    pub(super) fn is_any_closed(&self) -> bool {
-        !self.closed.is_empty()
-    }
-
-    /// Nobody waits for others to let go of this any more.
-    pub(super) fn forget(&mut self, resource: &ResourceKey) {
-        self.closed.remove(resource);
-        let watched = places_of(&mut self.files, resource).filter(|(_, file)| file.is_watched_only());
-        let watched: Vec<_> = watched.map(|(place, _)| place.clone()).collect();
-        for place in watched {
-            if let Some(file) = self.files.remove(&place) {
-                self.close(&place, file);
-            }
-        }
-    }
-
-    /// What the kernel tells of files; to be read when this is readable.
-    pub(super) fn watches(&self) -> BorrowedFd<'_> {
-        self.opener.watches.as_fd()
-    }
-
-    /// Takes note of what the kernel tells. Returns the resources that may be free now.
-    pub(super) fn look(&mut self) -> Vec<ResourceKey> {
-        let mut free = Vec::new();
-        for seen in self.opener.watches.read() {
-            match seen {
-                Seen::At(place, sight) => {
-                    self.see(&place, sight);
-                    if sight != Sight::Opened && self.closed.contains(&place.resource) {
-                        free.push(place.resource);
-                    }
-                }
-                Seen::Everything => {
-                    let all: Vec<_> = self.files.keys().cloned().collect();
-                    self.check_places(&all);
-                    free.extend(self.closed());
-                }
-            }
-        }
-        free.dedup();
-        free
-    }
-
-    fn see(&mut self, place: &Place, sight: Sight) {
-        let Some(file) = self.files.get_mut(place) else { return };
-        match sight {
-            Sight::Opened => file.others.opened(lockstead_clock::time()),
-            Sight::Closed => file.others.closed(),
-            Sight::Moved => self.check_place(place),
-        }
-    }
-
-    /// Looks after some of the files, in turn: the kernel does not tell of everything that can happen to a path.
-    pub(super) fn check_some(&mut self) {
-        let from = self.checked.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let places = self.files.range((from, Bound::Unbounded)).map(|(place, _)| place.clone());
-        let places: Vec<_> = places.take(CHECKED_AT_A_TIME).collect();
-        self.check_places(&places);
-        self.checked = if places.len() == CHECKED_AT_A_TIME { places.last().cloned() } else { None };
-    }
-
-    fn check_places(&mut self, places: &[Place]) {
-        for place in places {
-            self.check_place(place);
-        }
-    }
-
-    fn check_place(&mut self, place: &Place) {
-        let Some(file) = self.files.get(place).filter(|file| !file.holders.is_empty()) else { return };
-        match self.opener.is_there(file) {
-            Ok(true) => {}
-            Ok(false) => {
-                let path = self.opener.directory.full_path(&place.lock_path());
-                tracing::warn!(path = %path.display(), "a lock file was removed or replaced; its holders lose the lock");
-                self.lost.extend(file.holders.keys());
-            }
-            Err(error) => tracing::warn!(%error, "a lock file can't be looked after"),
-        }
-    }
-
-    /// When the next note is to be written.
-    pub(super) fn next_note(&mut self) -> Option<Time> {
-        while let Some((due, place)) = self.notes.front() {
-            // Most are of holds that are over: the file was closed, and perhaps opened again.
-            if self.files.get(place).is_some_and(|file| file.note.due == Some(*due)) {
-                return Some(*due);
-            }
-            self.notes.pop_front();
-        }
-        None
-    }
-
-    /// Writes the notes that are due.
-    pub(super) fn write_notes(&mut self) {
-        let now = lockstead_clock::time();
-        while self.next_note().is_some_and(|due| due <= now) {
-            let Some((_, place)) = self.notes.pop_front() else { return };
-            let Some(file) = self.files.get_mut(&place) else { continue };
-            file.note = NoteState { is_written: true, due: None };
-            if let Err(error) = note::write(&self.opener.directory, &place, file.holders.values()) {
-                tracing::debug!(%error, "the note of a lock could not be written");
-            }
-        }
-    }
-
-    /// Makes sure that the directory is there and that the count of tokens is what others would count with. The error is
-    /// a sentence for an operator.
-    pub(super) fn check_directory(&mut self) -> Result<(), String> {
-        let checked = self.try_check_directory();
-        let path = self.opener.directory.path().display();
-        checked.map_err(|error| format!("the lock directory {path} can't be used: {error}"))
-    }
-
-    fn try_check_directory(&mut self) -> io::Result<()> {
-        if !self.opener.directory.is_in_place() || !self.tokens.is_in_place() {
-            self.opener.directory.reopen()?;
-            let path = self.opener.directory.path().display();
-            tracing::warn!(%path, "the lock directory was emptied or replaced; its fencing tokens are counted anew");
-            let folder = self.opener.directory.open_own_folder()?;
-            self.tokens = self.tokens.reopen(folder)?;
-        }
-        rustix::fs::access(self.opener.directory.path(), Access::WRITE_OK | Access::EXEC_OK)?;
-        Ok(())
-    }
-
-    /// Lets go of everything.
-    pub(super) fn close_all(&mut self) {
-        for (place, file) in std::mem::take(&mut self.files) {
-            self.close(&place, file);
         }
     }
 }

@@ -16,6 +16,8 @@ mod note;
 mod others;
 mod place;
 mod probe;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod watch;
 mod worker;

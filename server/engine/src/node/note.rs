@@ -36,7 +36,7 @@ pub(super) fn write<'a>(
     holders: impl ExactSizeIterator<Item = &'a Holder>,
 ) -> io::Result<()> {
     let count = holders.len();
-    let mut text = format!("{BEGIN} by process {}.\n", std::process::id());
+    let mut text = first_line();
     for holder in holders.take(NAMED_MAX) {
         describe(holder, &mut text);
     }
@@ -45,20 +45,24 @@ pub(super) fn write<'a>(
         _ = writeln!(text, "and {} more", count - NAMED_MAX);
     }
     let (file, _) = directory.open_file(&place.note_path(), false)?;
-    if is_note(&file)? {
+    if is_note(&file, BEGIN)? {
         file.write_all_at(text.as_bytes(), 0)?;
         file.set_len(text.len() as u64)?;
     }
     Ok(())
 }
 
-/// Empties the note of a place.
+/// Empties the note of a place, if it is this server's: where a lock was lost, it may be of the next holder already.
 pub(super) fn clear(directory: &Directory, place: &Place) -> io::Result<()> {
     match directory.open_existing(&place.note_path()) {
-        Ok((file, _)) if is_note(&file)? => file.set_len(0),
+        Ok((file, _)) if is_note(&file, &first_line())? => file.set_len(0),
         Err(error) if Errno::from_io_error(&error) != Some(Errno::NOENT) => Err(error),
         _ => Ok(()),
     }
+}
+
+fn first_line() -> String {
+    format!("{BEGIN} by process {}.\n", std::process::id())
 }
 
 fn describe(holder: &Holder, text: &mut String) {
@@ -78,14 +82,15 @@ fn describe(holder: &Holder, text: &mut String) {
     _ = writeln!(text, "owner: {owner}\n  {how}, fencing token {token}, since {since:.0}");
 }
 
-/// Whether a file is a note, or empty and can become one. One that has another name too is not: it was put there.
-fn is_note(file: &std::fs::File) -> io::Result<bool> {
+/// Whether a file is a note that begins so, or empty and can become one. One that has another name too is not: it was put
+/// there.
+fn is_note(file: &std::fs::File, begin: &str) -> io::Result<bool> {
     if file.metadata()?.nlink() != 1 {
         return Ok(false);
     }
-    let mut begin = [0; BEGIN.len()];
-    match file.read_exact_at(&mut begin, 0) {
-        Ok(()) => Ok(begin == BEGIN.as_bytes()),
+    let mut found = vec![0; begin.len()];
+    match file.read_exact_at(&mut found, 0) {
+        Ok(()) => Ok(found == begin.as_bytes()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(file.metadata()?.len() == 0),
         Err(error) => Err(error),
     }
@@ -130,6 +135,12 @@ mod tests {
         std::fs::hard_link(&path, dir.path().join("another name")).unwrap();
         write(&directory, &place, [&long].into_iter()).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+
+        std::fs::remove_file(dir.path().join("another name")).unwrap();
+        let of_another = format!("{BEGIN} by process {pid}0.\n");
+        std::fs::write(&path, &of_another).unwrap();
+        clear(&directory, &place).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), of_another, "another server's");
 
         std::fs::write(&path, "data").unwrap();
         write(&directory, &place, [&long].into_iter()).unwrap();

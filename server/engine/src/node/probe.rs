@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::directory::PrivateFolder;
 use super::error::NodeError;
@@ -30,10 +30,7 @@ pub(super) fn probe(directory: &Path, folder: &PrivateFolder, family: LockFamily
             "the lock directory is not on a local file system; see docs/node-locks.md for what to expect of it"
         );
     }
-    let name = format!("probe-{}-{}", std::process::id(), lockstead_clock::time().as_micros());
-    let tried = try_locks(folder, &name, family);
-    _ = rustix::fs::unlinkat(&folder.folder, &name, rustix::fs::AtFlags::empty());
-    let (what, why) = match tried {
+    let (what, why) = match open_probe(folder).and_then(|files| try_locks(files, family)) {
         Ok(None) => return Ok(()),
         Ok(Some(why)) => why,
         Err(error) => ("flock", error.to_string()),
@@ -41,11 +38,22 @@ pub(super) fn probe(directory: &Path, folder: &PrivateFolder, family: LockFamily
     Err(NodeError::NoLocks { path: directory.to_owned(), what, why })
 }
 
-/// What is wrong with the locks, if anything is.
-fn try_locks(folder: &PrivateFolder, name: &str, family: LockFamily) -> io::Result<Option<(&'static str, String)>> {
-    // Two open files of one process exclude each other like those of two.
-    let mut first = KernelLock::new(open(folder, name)?, LockFamily::Flock);
-    let mut second = KernelLock::new(open(folder, name)?, LockFamily::Flock);
+/// A new file, opened three times. It has no name any more, so that nothing of it stays behind, whatever happens.
+fn open_probe(folder: &PrivateFolder) -> io::Result<[File; 3]> {
+    let name = format!("probe-{}-{}", std::process::id(), lockstead_clock::time().as_micros());
+    let open = || -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&folder.folder, &name, flags, Mode::RUSR | Mode::WUSR)?.into())
+    };
+    let opened = open().and_then(|first| Ok([first, open()?, open()?]));
+    _ = rustix::fs::unlinkat(&folder.folder, &name, AtFlags::empty());
+    opened
+}
+
+/// What is wrong with the locks, if anything is. Two open files of one process exclude each other like those of two.
+fn try_locks(files: [File; 3], family: LockFamily) -> io::Result<Option<(&'static str, String)>> {
+    let [first, second, third] = files;
+    let [mut first, mut second] = [first, second].map(|file| KernelLock::new(file, LockFamily::Flock));
     if !first.try_take(Share::Exclusive)? {
         return Ok(Some(("flock", "a new file is locked already".to_owned())));
     }
@@ -57,7 +65,7 @@ fn try_locks(folder: &PrivateFolder, name: &str, family: LockFamily) -> io::Resu
         return Ok(Some(("flock", "a file stays locked".to_owned())));
     }
     if family == LockFamily::Both {
-        let mut both = KernelLock::new(open(folder, name)?, LockFamily::Both);
+        let mut both = KernelLock::new(third, LockFamily::Both);
         return Ok(match both.try_take(Share::Shared) {
             Ok(true) => None,
             Ok(false) => Some(("OFD", "they are the same as flock there, so that nobody can hold both".to_owned())),
@@ -65,11 +73,6 @@ fn try_locks(folder: &PrivateFolder, name: &str, family: LockFamily) -> io::Resu
         });
     }
     Ok(None)
-}
-
-fn open(folder: &PrivateFolder, name: &str) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(&folder.folder, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 fn network(folder: &PrivateFolder) -> io::Result<Option<&'static str>> {

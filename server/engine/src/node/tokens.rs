@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fs4::{FileExt, TryLockError};
+use lockstead_core::Time;
 use lockstead_core::limits::TOKEN_END;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::directory::{OWN_FOLDER, PrivateFolder};
+use super::directory::{Directory, FileId, OWN_FOLDER, PrivateFolder};
 
 /// How far ahead of the last token the ceiling is put. As tokens follow the clock, it is a time: two hours.
 const AHEAD: u64 = 2 * 3600 * 1_000_000;
@@ -30,6 +31,8 @@ const COUNT_WITHIN: Duration = Duration::from_millis(20);
 /// A ceiling takes as long as the disk does.
 const RAISE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(200);
+/// How often to try to raise the ceiling before it is reached. There is an hour for it.
+const RAISE_EVERY: Duration = Duration::from_secs(1);
 /// Digits of a number in a file.
 const DIGITS: usize = 16;
 
@@ -40,6 +43,8 @@ pub(super) struct Tokens {
     last: File,
     /// By this server.
     given: u64,
+    /// When the ceiling may be raised in the background again.
+    next_rise: Time,
     ceiling: Arc<Ceiling>,
 }
 
@@ -56,17 +61,23 @@ impl Tokens {
     pub(super) fn open(folder: PrivateFolder, boot: &str, least: u64) -> io::Result<Self> {
         let count = open(&folder, "last", OFlags::empty())?;
         let ceiling = Ceiling { folder, value: AtomicU64::new(0), is_rising: AtomicBool::new(false) };
-        let tokens = Self { boot: boot.to_owned(), last: count, given: 0, ceiling: Arc::new(ceiling) };
+        let tokens = Self {
+            boot: boot.to_owned(),
+            last: count,
+            given: 0,
+            next_rise: Time::default(),
+            ceiling: Arc::new(ceiling),
+        };
         lock_within(&tokens.last, RAISE_WITHIN)?;
-        let given = tokens.catch_up();
+        let given = tokens.catch_up(least);
         _ = FileExt::unlock(&tokens.last);
-        tokens.ceiling.raise(given?.max(least))?;
+        tokens.ceiling.raise(given?)?;
         Ok(tokens)
     }
 
     /// Begins anew in another folder, above what this server has given.
     pub(super) fn reopen(&self, folder: PrivateFolder) -> io::Result<Self> {
-        let new = Self::open(folder, &self.boot, self.given)?;
+        let new = Self::open(folder, &self.boot, self.given + 1)?;
         Ok(Self { given: self.given, ..new })
     }
 
@@ -80,13 +91,12 @@ impl Tokens {
     }
 
     /// Whether the count is still where others would look for it.
-    pub(super) fn is_in_place(&self) -> bool {
-        let id = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-        let there = rustix::fs::statat(&self.ceiling.folder.folder, "last", AtFlags::SYMLINK_NOFOLLOW).map(id);
-        there.is_ok() && there == rustix::fs::fstat(&self.last).map(id)
+    pub(super) fn is_in_place(&self, directory: &Directory) -> bool {
+        let there = directory.id_at(&format!("{OWN_FOLDER}/last")).ok().flatten();
+        there.is_some() && there == FileId::of_file(&self.last).ok()
     }
 
-    fn count(&self, least: u64) -> io::Result<u64> {
+    fn count(&mut self, least: u64) -> io::Result<u64> {
         let given = read_number(&self.last)?.ok_or_else(|| damaged("last"))?;
         let token = least.max(given + 1);
         if token >= TOKEN_END {
@@ -97,24 +107,36 @@ impl Tokens {
             // Only a clock that was set far ahead leads here.
             self.ceiling.raise(token)?;
         } else if token >= ceiling - AHEAD / 2 {
-            self.ceiling.raise_in_background(token);
+            self.raise_in_background(token);
         }
         write_number(&self.last, token)?;
         Ok(token)
     }
 
-    /// The last token that was given. After a start of the machine `last` may be of any time before it.
-    fn catch_up(&self) -> io::Result<u64> {
+    fn raise_in_background(&mut self, token: u64) {
+        let now = lockstead_clock::time();
+        if now >= self.next_rise {
+            self.next_rise = now.saturating_add(RAISE_EVERY);
+            self.ceiling.raise_in_background(token);
+        }
+    }
+
+    /// Makes `last` what it should be, for all who count with it: the last token that was given, or more. After a start of
+    /// the machine the file may be of any time before it.
+    fn catch_up(&self, least: u64) -> io::Result<u64> {
         let counted = read_number(&self.last)?;
         let boot = &self.boot;
         let mut of_boot = vec![0; boot.len()];
         let is_of_boot = self.last.read_exact_at(&mut of_boot, DIGITS as u64 + 1).is_ok() && of_boot == boot.as_bytes();
-        if let Some(given) = counted.filter(|_| is_of_boot) {
-            return Ok(given);
-        }
-        let given = counted.unwrap_or(0).max(self.ceiling.read()?);
+        let given = match counted {
+            Some(given) if is_of_boot => given,
+            _ => counted.unwrap_or(0).max(self.ceiling.read()?),
+        };
+        let given = given.max(least.saturating_sub(1));
         write_number(&self.last, given)?;
-        self.last.write_all_at(format!("\n{boot}\n").as_bytes(), DIGITS as u64)?;
+        if !is_of_boot {
+            self.last.write_all_at(format!("\n{boot}\n").as_bytes(), DIGITS as u64)?;
+        }
         Ok(given)
     }
 }
@@ -166,6 +188,12 @@ impl Ceiling {
 fn open(folder: &PrivateFolder, name: &str, more: OFlags) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
     let file: OwnedFd = rustix::fs::openat(&folder.folder, name, flags, folder.file_mode)?;
+    let stat = rustix::fs::fstat(&file)?;
+    let is_own = stat.st_uid == rustix::process::geteuid().as_raw();
+    if is_own && Mode::from_raw_mode(stat.st_mode) != folder.file_mode {
+        // Whatever the umask: the servers of others need it, too.
+        rustix::fs::fchmod(&file, folder.file_mode)?;
+    }
     Ok(file.into())
 }
 
@@ -206,10 +234,14 @@ fn write_number(file: &File, number: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use lockstead_core::{Kind, Name, ResourceKey};
     use tempfile::TempDir;
 
     use super::*;
-    use crate::node::directory::Directory;
+    use crate::node::place::Place;
+    use crate::node::watch::{Seen, Sight, Watches};
 
     fn open_at(dir: &TempDir, boot: &str, least: u64) -> io::Result<Tokens> {
         Tokens::open(Directory::open(dir.path()).unwrap().open_own_folder().unwrap(), boot, least)
@@ -296,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_fails_is_not_asked_at_every_grant() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tokens = open_at(&dir, "boot", 1).unwrap();
+        std::fs::create_dir(dir.path().join(OWN_FOLDER).join("ceiling.new")).unwrap();
+        let mut watches = Watches::new().unwrap();
+        let resource = ResourceKey { kind: Kind::Lock, name: Name::parse("attempts").unwrap() };
+        watches.add(&dir.path().join(OWN_FOLDER), &Place::new(&resource, 0)).unwrap();
+        let low = ceiling(&dir) - AHEAD / 2;
+        let mut attempts = 0;
+        for token in low..low + 200 {
+            tokens.next(token).unwrap();
+            while tokens.ceiling.is_rising.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            attempts += watches.read().iter().filter(|seen| matches!(seen, Seen::At(_, Sight::Opened))).count();
+        }
+        assert!((1..20).contains(&attempts), "{attempts} attempts");
+    }
+
+    #[test]
     fn a_server_that_is_stopped_in_the_middle_stops_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let (stopped, mut other) = (open_at(&dir, "boot", 1).unwrap(), open_at(&dir, "boot", 1).unwrap());
@@ -305,14 +357,31 @@ mod tests {
         assert!(other.next(1).is_ok());
     }
 
+    /// A server that starts later has not seen what the first one gave.
     #[test]
-    fn it_is_noticed_that_the_count_was_removed() {
+    fn where_a_server_begins_anew_others_go_on_above_what_it_gave() {
+        let (dir, anew) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut first = open_at(&dir, "boot", 1).unwrap();
+        let given = first.next(100 * AHEAD).unwrap();
+        let folder = Directory::open(anew.path()).unwrap().open_own_folder().unwrap();
+        let _first = first.reopen(folder).unwrap();
+        assert_eq!(open_at(&anew, "boot", 1).unwrap().next(1).unwrap(), given + 1);
+    }
+
+    #[test]
+    fn it_is_noticed_that_the_count_is_not_where_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let tokens = open_at(&dir, "boot", 1).unwrap();
-        assert!(tokens.is_in_place());
-        std::fs::remove_dir_all(dir.path().join(OWN_FOLDER)).unwrap();
-        assert!(!tokens.is_in_place());
-        open_at(&dir, "boot", 1).unwrap();
-        assert!(!tokens.is_in_place());
+        let directory = Directory::open(dir.path()).unwrap();
+        let own = dir.path().join(OWN_FOLDER);
+        for harm in
+            [|own: &Path| std::fs::remove_dir_all(own), |own: &Path| std::fs::rename(own, own.with_extension("old"))]
+        {
+            let tokens = open_at(&dir, "boot", 1).unwrap();
+            assert!(tokens.is_in_place(&directory));
+            harm(&own).unwrap();
+            assert!(!tokens.is_in_place(&directory));
+            open_at(&dir, "boot", 1).unwrap();
+            assert!(!tokens.is_in_place(&directory));
+        }
     }
 }

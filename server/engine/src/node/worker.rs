@@ -13,6 +13,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use super::gate::KernelGate;
 use crate::{Listener, Readiness};
 
+/// How long to carry out jobs before looking after everything else: there may be no end of them.
+const JOBS_FOR: Duration = Duration::from_millis(5);
 /// How often to look whether others have let go, where the kernel does not tell.
 const POLL_EVERY: Duration = Duration::from_millis(10);
 /// The share of its time that the thread spends with looking: one in so many.
@@ -101,6 +103,8 @@ impl Worker {
             // A panic is a defect, but one that must not take every lock with it.
             let goes_on = std::panic::catch_unwind(AssertUnwindSafe(|| self.work())).unwrap_or_else(|_| {
                 tracing::error!("the node engine panicked, and goes on");
+                // With the jobs that were behind it.
+                self.status.ring();
                 true
             });
             self.status.known().busy_since = None;
@@ -165,12 +169,8 @@ impl Worker {
         for resource in free {
             self.apply(Knock(resource));
         }
-        loop {
-            match self.jobs.try_recv() {
-                Ok(job) => job(self),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return false,
-            }
+        if !self.do_jobs() {
+            return false;
         }
         let now = lockstead_clock::time();
         if self.machine.next_deadline().is_some_and(|due| due <= now) {
@@ -183,6 +183,21 @@ impl Worker {
             self.check();
         }
         self.machine.gate().write_notes();
+        true
+    }
+
+    /// Carries out jobs for a while. False when there are no more to come.
+    fn do_jobs(&mut self) -> bool {
+        let until = lockstead_clock::time().saturating_add(JOBS_FOR);
+        while lockstead_clock::time() < until {
+            match self.jobs.try_recv() {
+                Ok(job) => job(self),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        // There may be more, which must not wait until there is something else to do.
+        self.status.ring();
         true
     }
 
