@@ -173,10 +173,10 @@ impl Words {
         self.things[&hold].0
     }
 
-    /// Views tell no hold ids, but every grant told its token.
+    /// Views tell no hold ids, but every grant told its token. 0 if none did (yet).
     pub(crate) fn by_token(&self, view: &HolderView) -> u32 {
         let known = self.tokens.iter().find(|(_, token)| **token == view.token);
-        self.things[known.expect("no grant of such a token was told").0].0
+        known.map_or(0, |(hold, _)| self.number(*hold))
     }
 
     fn named(&self, holders: &[HolderView]) -> Vec<u32> {

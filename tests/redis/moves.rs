@@ -8,6 +8,8 @@ use lockstead_tests::engines::{servers_at, servers_on_shared, until_nothing_is_l
 use lockstead_tests::fixture::{EXCLUSIVE, Fixture, SHARED, hold_id, permits, refusal, session_id};
 use rustix::process::Signal;
 
+use crate::cut::servers_of_which_one_can_be_cut;
+
 #[tokio::test]
 async fn holds_and_waiters_come_along_and_what_is_not_claimed_is_given_back() {
     let [a, b, c] = servers_on_shared().await;
@@ -180,6 +182,32 @@ async fn a_session_that_nobody_has_is_lost_with_all_its_holds() {
     assert_eq!(b.resume(session, &[(hold, 1)], &[5]).await, [hold]);
     b.granted(b.ask(session, 5, "x", EXCLUSIVE)).await;
     assert!(a.events.so_far().is_empty());
+}
+
+/// The server that had it first has not heard yet that it had gone when it is back.
+#[tokio::test]
+async fn what_a_session_got_elsewhere_comes_back_with_it_however_late_the_news() {
+    let (_redis, proxy, a, [b]) = servers_of_which_one_can_be_cut().await;
+    let session = session_id();
+    let given_up = a.granted(a.ask(session, 1, "given up", EXCLUSIVE)).await.hold;
+    let kept = a.granted(a.ask_as("k", session, 2, "kept", EXCLUSIVE)).await.hold;
+    proxy.cut_answers();
+    assert!(b.resume_as(1, session, &[(given_up, 1), (kept, 1)], &[]).await.is_empty());
+    assert_eq!(b.release(given_up, session).await, 0);
+    b.granted(b.ask_as("k", session, 3, "kept", EXCLUSIVE)).await;
+    let got = b.granted(b.ask(session, 4, "got", EXCLUSIVE)).await.hold;
+    b.granted(b.ask(session, 5, "unclaimed", EXCLUSIVE)).await;
+    let claims = [(given_up, 1), (kept, 2), (got, 1)];
+    let (lost, ()) = futures::join!(a.resume_as(2, session, &claims, &[]), async {
+        b.events.moved(session).await;
+        proxy.restore();
+    });
+    assert_eq!(lost, [given_up]);
+    assert_eq!(a.release(got, session).await, 0);
+    assert_eq!(a.release(kept, session).await, 1);
+    assert_eq!(a.release(kept, session).await, 0);
+    until_nothing_is_left(&a).await;
+    assert!(a.events.so_far().is_empty(), "it is here");
 }
 
 /// A node of the Cluster did not answer as the session moved, and its client did not come back.

@@ -410,12 +410,12 @@ impl Engine for RedisEngine {
         let shared = self.shared.clone();
         let (session, attempt) = (resume.session, resume.attempt);
         // Redis hears of it in any case: an earlier attempt may yet arrive at another server, and must not win.
-        let (partitions, adopted) = shared.table().expect(session, attempt, shared.settings.partitions);
+        shared.table().expect(session, attempt, shared.settings.partitions);
         let ask = |partition| {
             let args = move_session(session, attempt, Vec::new());
             shared.ask(partition, args, |reply| Then::Move { session, attempt, reply })
         };
-        let answers: Vec<Answer<bool>> = partitions.into_iter().map(ask).collect();
+        let answers: Vec<Answer<bool>> = (0..self.shared.settings.partitions).map(ask).collect();
         Answer::Right(
             async move {
                 // If this fails half way, what has come stays, and the next attempt, here or elsewhere, finds it.
@@ -425,7 +425,7 @@ impl Engine for RedisEngine {
                     shared.table().remove_session(session, None);
                     return Ok(resume.holds.iter().map(|(hold, _)| *hold).collect());
                 }
-                Ok(shared.reconcile(&resume, adopted))
+                Ok(shared.reconcile(&resume))
             }
             .boxed(),
         )
@@ -513,7 +513,7 @@ impl Shared {
     }
 
     /// Makes a session that is here what its client says it is. Returns which of the claimed holds are gone.
-    fn reconcile(&self, resume: &ResumeSession, adopted: bool) -> Vec<HoldId> {
+    fn reconcile(&self, resume: &ResumeSession) -> Vec<HoldId> {
         let session: SessionId = resume.session;
         let pending: BTreeSet<u64> = resume.pending.iter().copied().collect();
         let claims: HashMap<HoldId, u32> = resume.holds.iter().copied().collect();
@@ -521,7 +521,7 @@ impl Shared {
         let mut given_up = Vec::new();
         for hold in table.of_session(session) {
             let claimed = claims.get(&hold).copied().unwrap_or(0);
-            if !table.reconcile(hold, claimed, &pending, adopted) {
+            if !table.reconcile(hold, claimed, &pending) {
                 given_up.push(hold);
             }
         }

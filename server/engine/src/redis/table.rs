@@ -47,6 +47,8 @@ pub(super) struct Hold {
     pub(super) metadata: Metadata,
     pub(super) since: WallTime,
     pub(super) state: State,
+    /// It came from another server, which did not say how often it was entered: its client will.
+    is_adopted: bool,
 }
 
 #[derive(Debug)]
@@ -312,6 +314,7 @@ impl Table {
             metadata: acquire.metadata.clone(),
             since: WallTime::default(),
             state: State::Asked(Vec::new()),
+            is_adopted: false,
         };
         self.insert(acquire.hold, hold);
     }
@@ -351,12 +354,11 @@ impl Table {
         let (owner, metadata) = (record.details.owner(), record.details.metadata());
         let party = Party::Session { session, request, owner_key: record.details.owner_key() };
         let state = match record.token {
-            // How often it was entered, its client says.
             Some(token) => State::Held { token, entries: vec![request], lease: None },
             None => State::Waiting { ticket: record.ticket },
         };
         let (resource, claim, since) = (record.resource, record.claim, record.since);
-        self.insert(id, Hold { partition, resource, claim, party, owner, metadata, since, state });
+        self.insert(id, Hold { partition, resource, claim, party, owner, metadata, since, state, is_adopted: true });
     }
 
     /// Notes a lease that this server answers for from now on.
@@ -373,7 +375,7 @@ impl Table {
         let party = Party::Lease { ttl: asked, request: record.request };
         let state = State::Held { token, entries: Vec::new(), lease: Some(lease) };
         let (resource, claim, since) = (record.resource, record.claim, record.since);
-        self.insert(id, Hold { partition, resource, claim, party, owner, metadata, since, state });
+        self.insert(id, Hold { partition, resource, claim, party, owner, metadata, since, state, is_adopted: false });
     }
 
     /// Redis knows what was asked for here by the name under which it was asked for before, perhaps on another server.
@@ -503,17 +505,26 @@ impl Table {
         self.sessions.get(&session).map_or_else(Vec::new, |session| session.partitions.iter().copied().collect())
     }
 
-    /// Notes that a session is resumed here, from another server if it is not known. Returns the partitions that are to hear of
-    /// it, and whether some have yet to say what the session has.
-    pub(super) fn expect(&mut self, session: SessionId, attempt: u32, partitions: Index) -> (Vec<Index>, bool) {
-        let is_new = !self.sessions.contains_key(&session);
+    /// Notes that a session is resumed here. It may have been on another server, even if it is known: what it has where it is
+    /// not known has yet to come.
+    pub(super) fn expect(&mut self, session: SessionId, attempt: u32, partitions: Index) {
         let session = self.sessions.entry(session).or_default();
         session.attempt = attempt;
-        if is_new {
-            session.arriving.extend(0..partitions);
-            session.partitions.extend(0..partitions);
+        session.arriving.extend((0..partitions).filter(|partition| !session.partitions.contains(partition)));
+        session.partitions.extend(0..partitions);
+    }
+
+    /// Notes that a session which is resumed here was on another server meanwhile: what it has in this partition is what will
+    /// come from there.
+    pub(super) fn expect_back(&mut self, session: SessionId, partition: Index) {
+        for id in self.of_session(session) {
+            if self.holds.get(&id).is_some_and(|hold| hold.partition == partition) {
+                self.remove(id, None);
+            }
         }
-        (session.partitions.iter().copied().collect(), !session.arriving.is_empty())
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.arriving.insert(partition);
+        }
     }
 
     /// Whether a session has yet to come here in this partition.
@@ -584,13 +595,13 @@ impl Table {
 
     /// Cuts a hold down to what its client claims of it: `entries` whose acquires were answered, and those acquires that it
     /// is about to repeat. Returns whether anything is left.
-    pub(super) fn reconcile(&mut self, id: HoldId, claimed: u32, pending: &BTreeSet<u64>, adopted: bool) -> bool {
+    pub(super) fn reconcile(&mut self, id: HoldId, claimed: u32, pending: &BTreeSet<u64>) -> bool {
         let Some(hold) = self.holds.get_mut(&id) else { return false };
         let Party::Session { session, request, .. } = &hold.party else { return false };
         let (session, request) = (*session, *request);
         let claimed = usize::try_from(claimed).unwrap_or(usize::MAX);
         let State::Held { entries, .. } = &mut hold.state else { return pending.contains(&request) };
-        if adopted {
+        if std::mem::take(&mut hold.is_adopted) {
             // Its own acquire may have been answered or not; of the other entries only their number is known, so they
             // get numbers that no client uses.
             let answered = usize::from(!pending.contains(&request));

@@ -98,9 +98,11 @@ impl Partition {
                 }
             }
             News::Moved { session, to } => {
-                // Unless it has come back since.
-                if !table.knows_session(session) || table.attempt(session) >= to.attempt {
+                if !table.knows_session(session) {
                     return;
+                } else if table.attempt(session) > to.attempt {
+                    // It is on its way back. The answer to that comes after this.
+                    return table.expect_back(session, self.index);
                 }
                 for partition in table.session_leaves(session, &to, self.index) {
                     let then = Then::HandOver { session };
