@@ -210,6 +210,19 @@ async fn what_a_session_got_elsewhere_comes_back_with_it_however_late_the_news()
     assert!(a.events.so_far().is_empty(), "it is here");
 }
 
+/// Redis does not know a session that has nothing, so nobody tells the server it was on that it has gone.
+#[tokio::test]
+async fn a_session_that_had_nothing_when_it_went_comes_back_with_what_it_got() {
+    let [a, b] = servers_on_shared().await;
+    let session = session_id();
+    assert!(a.resume_as(1, session, &[], &[]).await.is_empty());
+    assert!(b.resume_as(2, session, &[], &[]).await.is_empty());
+    let hold = b.granted(b.ask(session, 1, "x", EXCLUSIVE)).await.hold;
+    assert!(a.resume_as(3, session, &[(hold, 1)], &[]).await.is_empty());
+    assert_eq!(a.release(hold, session).await, 0);
+    until_nothing_is_left(&a).await;
+}
+
 /// A node of the Cluster did not answer as the session moved, and its client did not come back.
 #[tokio::test]
 async fn a_session_that_came_half_way_ends_with_the_server_it_went_to() {

@@ -46,13 +46,19 @@ struct CellState {
     callers: usize,
     /// There has been more than one caller, so that what one of them was answered does not speak for the acquire.
     shared: bool,
-    grant: Option<Grant>,
-    /// The request was repeated on another server, and waits there.
-    is_elsewhere: bool,
+    outcome: Option<Outcome>,
     /// A caller has taken the grant with it, so the hold has an owner.
     taken: bool,
     /// The acquire is being taken back on behalf of its last caller, and nobody may join it any more.
     closing: bool,
+}
+
+/// What has become of an acquire that waited.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Granted(Grant),
+    /// It was repeated on another server, and waits there.
+    Elsewhere,
 }
 
 /// One caller's wait. Dropped without an answer, it takes the acquire back, unless others still wait for it.
@@ -68,18 +74,18 @@ pub(super) struct Waiter {
 impl Waits {
     /// Tells those who wait for it of a grant.
     pub(super) fn grant(&self, grant: Grant) {
-        self.change(grant.hold, |state| state.grant = Some(grant));
+        self.end(grant.hold, Outcome::Granted(grant));
     }
 
     /// Tells those who wait for it here that they do so in vain.
     pub(super) fn withdraw(&self, hold: HoldId) {
-        self.change(hold, |state| state.is_elsewhere = true);
+        self.end(hold, Outcome::Elsewhere);
     }
 
-    fn change(&self, hold: HoldId, change: impl FnOnce(&mut CellState)) {
+    fn end(&self, hold: HoldId, outcome: Outcome) {
         let cell = lock(&self.cells).by_hold.get(&hold).cloned();
         if let Some(cell) = cell {
-            change(&mut lock(&cell.state));
+            lock(&cell.state).outcome = Some(outcome);
             cell.changed.notify_waiters();
         }
     }
@@ -111,15 +117,7 @@ impl Waits {
         if let Some(cell) = request.and_then(|request| cells.by_request.get(request)) {
             return cell.clone();
         }
-        let state = CellState {
-            hold,
-            callers: 0,
-            shared: false,
-            grant: None,
-            is_elsewhere: false,
-            taken: false,
-            closing: false,
-        };
+        let state = CellState { hold, callers: 0, shared: false, outcome: None, taken: false, closing: false };
         let cell = Arc::new(Cell { request: request.cloned(), state: Mutex::new(state), changed: Notify::new() });
         cells.by_hold.insert(hold, cell.clone());
         if let Some(request) = request {
@@ -202,13 +200,11 @@ impl Waiter {
     pub(super) async fn granted(&mut self) -> std::result::Result<Grant, Error> {
         loop {
             let changed = self.cell.changed.notified();
-            {
-                let state = lock(&self.cell.state);
-                if let Some(grant) = state.grant {
-                    return Ok(grant);
-                } else if state.is_elsewhere {
-                    return Err(Error::BackendUnavailable(ELSEWHERE));
-                }
+            let outcome = lock(&self.cell.state).outcome;
+            match outcome {
+                Some(Outcome::Granted(grant)) => return Ok(grant),
+                Some(Outcome::Elsewhere) => return Err(Error::BackendUnavailable(ELSEWHERE)),
+                None => {}
             }
             changed.await;
         }
@@ -225,7 +221,7 @@ impl Waiter {
     /// The caller takes the grant with it.
     pub(super) fn take(mut self, grant: Grant) {
         let mut state = lock(&self.cell.state);
-        (state.grant, state.taken) = (Some(grant), true);
+        (state.outcome, state.taken) = (Some(Outcome::Granted(grant)), true);
         drop(state);
         // Others with the same request id have it, too.
         self.cell.changed.notify_waiters();

@@ -98,11 +98,9 @@ impl Partition {
                 }
             }
             News::Moved { session, to } => {
-                if !table.knows_session(session) {
+                // Unless it is on its way back: then the answer to that, which comes after this, says what it has.
+                if !table.knows_session(session) || table.attempt(session) >= to.attempt {
                     return;
-                } else if table.attempt(session) > to.attempt {
-                    // It is on its way back. The answer to that comes after this.
-                    return table.expect_back(session, self.index);
                 }
                 for partition in table.session_leaves(session, &to, self.index) {
                     let then = Then::HandOver { session };

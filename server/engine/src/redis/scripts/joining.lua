@@ -159,13 +159,14 @@ operations.T = function()
   return { 'T' }
 end
 
--- V: session, attempt, the hold after which to go on (or empty). Makes another server's session this one's. Result: V, the hold
--- after which to go on (empty: that was all), holds with their records; or F if a later attempt has it.
+-- V: session, attempt, the hold after which to go on (or empty). Makes another server's session this one's. Result: V, whether
+-- another server had it, the hold after which to go on (empty: that was all), holds with their records; or F if a later
+-- attempt has it.
 operations.V = function()
   local session, attempt, after = argument(), argument(), argument()
   local server, known = owner_of(session)
   if not server or known == 'x' then
-    return { 'V', '', {} }
+    return { 'V', 1, '', {} }
   elseif not claim(session, attempt) then
     return { 'F' }
   end
@@ -176,7 +177,7 @@ operations.V = function()
     local hold = string.sub(member, 17)
     holds[#holds + 1] = { hold, read_hold(hold) }
   end
-  return { 'V', #members == CHUNK and holds[CHUNK][1] or '', holds }
+  return { 'V', server ~= me and 1 or 0, #members == CHUNK and holds[CHUNK][1] or '', holds }
 end
 
 -- F: session, attempt, server. That server has taken the session in elsewhere by this attempt, and may not come to do so here:

@@ -1,18 +1,21 @@
 //! One operation on its way to Redis, and what is to be done with its answer.
 
+mod acquired;
+mod read;
+
 use lockstead_core::{
-    Acquired, Cancelled, EndReason, Event, Grant, HoldId, Kind, Party, Refusal, Released, ResourceView, SessionId,
-    Token,
+    Acquired, Cancelled, EndReason, Event, Grant, HoldId, Kind, Now, Party, Released, ResourceView, SessionId, Time,
 };
 use redis::Value;
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Shared;
-use super::record::{self, Record, number, text};
-use super::table::{Hold, Index, Left, Made, Repeat, State, Table};
+use super::record::{self, Record, number};
+use super::table::{Hold, Index, State, Table};
 use crate::{EngineError, Result};
-use lockstead_core::{Now, Time};
+use acquired::{Acquire, answer_repeats};
+use read::{letter, read_granted, refusal};
+pub(super) use read::{read_holds, read_made, read_reason};
 
 /// What callers hear while Redis is away.
 pub(super) const AWAY: &str =
@@ -80,6 +83,8 @@ pub(super) enum Then {
     Move {
         session: SessionId,
         attempt: u32,
+        /// It has been said what of it is here.
+        has_begun: bool,
         reply: Reply<bool>,
     },
     Get {
@@ -89,23 +94,6 @@ pub(super) enum Then {
         reply: Reply<Vec<ResourceView>>,
     },
     Nothing,
-}
-
-/// An answer of Redis: its letter and the rest.
-fn letter(value: &Value) -> Option<(&str, &[Value])> {
-    let (first, rest) = record::array(value)?.split_first()?;
-    Some((text(first)?, rest))
-}
-
-/// How the scripts write down how a hold ended.
-pub(super) fn read_reason(code: &str) -> Option<EndReason> {
-    match code {
-        "R" => Some(EndReason::Released),
-        "E" => Some(EndReason::Expired),
-        "D" => Some(EndReason::Disconnected),
-        "B" => Some(EndReason::BackendLost),
-        _ => None,
-    }
 }
 
 /// Where an answer belongs.
@@ -139,9 +127,10 @@ impl Call {
                 }
                 _ => _ = reply.send(Ok(())),
             },
-            Then::Move { session, attempt, reply } => match at.adopt(session, value) {
+            Then::Move { session, attempt, has_begun, reply } => match at.adopt(session, value, has_begun, again) {
                 Some(next) if !next.is_empty() => {
-                    return vec![follow(move_session(session, attempt, next), Then::Move { session, attempt, reply })];
+                    let then = Then::Move { session, attempt, has_begun: true, reply };
+                    return vec![follow(move_session(session, attempt, next), then)];
                 }
                 moved => _ = reply.send(Ok(moved.is_some())),
             },
@@ -282,14 +271,18 @@ impl At<'_> {
 
     /// Takes note of what another server had of a session. Returns where to go on, empty at the end; `None` if a later attempt
     /// has the session.
-    fn adopt(&mut self, session: SessionId, value: &Value) -> Option<Vec<u8>> {
-        let Some(("V", [next, holds])) = letter(value) else { return None };
-        if !self.table.expects(session, self.partition) {
-            // It was here already, and Redis has taken note of the attempt.
-            return Some(Vec::new());
+    fn adopt(&mut self, session: SessionId, value: &Value, has_begun: bool, again: bool) -> Option<Vec<u8>> {
+        let Some(("V", [was_elsewhere, next, holds])) = letter(value) else { return None };
+        // An answer that was lost may have said so.
+        let was_elsewhere = number(was_elsewhere) == Some(1) || again;
+        if was_elsewhere && !has_begun {
+            // It may have been here before that, and what it had then is not what it has now.
+            self.table.forget_in(session, self.partition);
         }
-        for (hold, record) in read_holds(holds) {
-            self.table.adopt(self.partition, hold, session, record);
+        if was_elsewhere || has_begun {
+            for (hold, record) in read_holds(holds) {
+                self.table.adopt(self.partition, hold, session, record);
+            }
         }
         let next = record::bytes(next).unwrap_or_default().to_vec();
         if next.is_empty() {
@@ -297,131 +290,6 @@ impl At<'_> {
         }
         Some(next)
     }
-}
-
-/// The answer to an acquire, with all that it is about.
-struct Acquire<'a> {
-    table: &'a mut Table,
-    hold: HoldId,
-    kind: Kind,
-    sent: Now,
-}
-
-impl Acquire<'_> {
-    fn settle(self, value: &Value, events: &mut Vec<Event>) -> Result<Acquired> {
-        let Self { table, hold, kind, sent } = self;
-        let Some(known) = table.get_mut(hold) else { return Err(EngineError::Unavailable(ENDED)) };
-        let session = known.session();
-        let repeats = match &mut known.state {
-            State::Asked(repeats) => std::mem::take(repeats),
-            _ => Vec::new(),
-        };
-        let answer = match letter(value) {
-            Some(("G", [token, since])) => read_made(token, since, None)
-                .and_then(|made| table.grant(hold, made, sent))
-                .map(Acquired::Granted)
-                .ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)),
-            Some(("O", granted)) => read_granted(granted)
-                .and_then(|(known, made)| {
-                    if known != hold {
-                        table.rename(hold, known);
-                    }
-                    table.grant(known, made, sent)
-                })
-                .map(Acquired::Granted)
-                .ok_or(EngineError::Unavailable(NOT_UNDERSTOOD)),
-            Some(("Q", [position, ticket])) => {
-                known.state = State::Waiting { ticket: number(ticket).unwrap_or_default() };
-                let position = number(position).and_then(|position| usize::try_from(position).ok()).unwrap_or(1);
-                Ok(Acquired::Queued { hold, position })
-            }
-            Some(("H", [holders])) => {
-                Ok(Acquired::Held { holders: record::read_holders(kind, holders).unwrap_or_default() })
-            }
-            Some(("U", _)) => Err(EngineError::Unavailable(NOT_YET)),
-            Some(("M", _)) => {
-                if let Some(session) = session
-                    && table.remove_session(session, None).is_some()
-                {
-                    events.push(Event::Moved { session });
-                }
-                Err(EngineError::Unavailable(ELSEWHERE))
-            }
-            other => Err(refusal(other, table, hold)),
-        };
-        let still_here = matches!(&answer, Ok(Acquired::Granted(grant)) if grant.hold == hold)
-            || matches!(&answer, Ok(Acquired::Queued { .. }));
-        if !still_here {
-            table.remove(hold, None);
-        }
-        answer_repeats(repeats, &answer);
-        answer
-    }
-}
-
-/// Others who asked for the same meanwhile hear the same, as far as they want to wait.
-fn answer_repeats(repeats: Vec<Repeat>, answer: &Result<Acquired>) {
-    for Repeat { may_queue, reply } in repeats {
-        _ = reply.send(match answer {
-            Ok(Acquired::Queued { .. }) if !may_queue => Ok(Acquired::Held { holders: Vec::new() }),
-            answer => answer.clone(),
-        });
-    }
-}
-
-/// Reads a hold that was granted before, and what of it is left.
-fn read_granted(granted: &[Value]) -> Option<(HoldId, Made)> {
-    let [hold, token, since, left, ttl] = granted else { return None };
-    let millis = |value| number(value).map(Duration::from_millis);
-    let left = Left { left: millis(left).unwrap_or_default(), ttl: millis(ttl)? };
-    Some((record::read_hold_id(hold)?, read_made(token, since, Some(left))?))
-}
-
-/// Reads what a grant is made of.
-pub(super) fn read_made(token: &Value, since: &Value, left: Option<Left>) -> Option<Made> {
-    Some(Made { token: read_token(token)?, since: record::micros(since)?, left })
-}
-
-fn read_token(value: &Value) -> Option<Token> {
-    number(value).map(Token::from_number)
-}
-
-/// Reads pairs of a hold and its record.
-pub(super) fn read_holds(value: &Value) -> Vec<(HoldId, Record)> {
-    let read = |pair: &Value| match record::array(pair)? {
-        [hold, record] => Some((record::read_hold_id(hold)?, Record::read(record)?)),
-        _ => None,
-    };
-    record::array(value).unwrap_or_default().iter().filter_map(read).collect()
-}
-
-/// Why the scripts did not do what they were asked.
-fn refusal(answer: Option<(&str, &[Value])>, table: &Table, hold: HoldId) -> EngineError {
-    let refusal = match answer {
-        Some(("N", [reason, others])) => {
-            let ended = text(reason).and_then(read_reason).or_else(|| table.ended.get(hold));
-            match (ended, number(others)) {
-                (None, Some(1)) => Refusal::NotHolder { ended: None },
-                (None, _) => Refusal::HoldNotFound,
-                (ended, _) => Refusal::NotHolder { ended },
-            }
-        }
-        Some(("E", [what, figure])) => match (text(what), number(figure)) {
-            (Some("reused"), _) => Refusal::RequestIdReused,
-            (Some("full"), _) => Refusal::QueueFull,
-            (Some("lease"), _) => Refusal::NotALease,
-            (Some("limit"), Some(in_use)) => {
-                Refusal::LimitMismatch { in_use: u32::try_from(in_use).unwrap_or(u32::MAX) }
-            }
-            (Some("ended"), Some(code)) => {
-                let code = u8::try_from(code).map(char::from).map(String::from).unwrap_or_default();
-                Refusal::NotHolder { ended: read_reason(&code) }
-            }
-            _ => return EngineError::Unavailable(NOT_UNDERSTOOD),
-        },
-        _ => return EngineError::Unavailable(NOT_UNDERSTOOD),
-    };
-    refusal.into()
 }
 
 /// The operation that takes an acquire back, whatever has become of it.
