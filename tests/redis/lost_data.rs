@@ -3,9 +3,12 @@
 
 use lockstead_clock::{sleep_until, time};
 use lockstead_core::{Acquire, Acquired, Census, Grant, IfGranted, ResourceView, SessionId, Time};
+use lockstead_engine::{EngineError, Readiness};
 use lockstead_tests::engines::{SERVER_LEASE, servers_on, until_nothing_is_left, until_ready};
 use lockstead_tests::fixture::{EXCLUSIVE, Fixture, LONG, SHARED, permits, session_id};
 use lockstead_tests::{RedisServer, eventually};
+
+use crate::cut::servers_of_which_one_can_be_cut;
 
 #[tokio::test]
 async fn flushed() {
@@ -238,4 +241,24 @@ async fn without_its_last_writes() {
     let mut all: Vec<_> = a.all().await.into_iter().map(seen).collect();
     all.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     assert_eq!(all, expected);
+}
+
+/// Its own server has yet to say that it goes on.
+#[tokio::test]
+async fn a_lease_that_is_not_restored_yet_is_not_taken_for_lost() {
+    let (redis, proxy, a, [b]) = servers_of_which_one_can_be_cut().await;
+    let kept = a.granted(a.ask_lease("kept", EXCLUSIVE, LONG)).await;
+    let released = a.granted(a.ask_lease("released", EXCLUSIVE, LONG)).await;
+    proxy.cut();
+    redis.command(&["FLUSHALL"]).await;
+    eventually("the window", async || b.engine.readiness() != Readiness::Ready).await;
+    let renewed = b.renew(kept.hold, b.lock("kept"), LONG).await;
+    assert!(matches!(renewed, Err(EngineError::Unavailable(_))), "{renewed:?}");
+    assert_eq!(b.release_as_bearer(released.hold, b.lock("released")).await, Ok(0));
+    proxy.restore();
+    until_ready(&a).await;
+    until_ready(&b).await;
+    assert_eq!(b.renew(kept.hold, b.lock("kept"), LONG).await.unwrap().token, kept.token);
+    assert_eq!(b.counts(b.lock("released")).await, (0, 0));
+    b.granted(b.ask_lease("released", EXCLUSIVE, LONG)).await;
 }

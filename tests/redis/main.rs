@@ -8,6 +8,7 @@ mod agreement;
 mod away;
 mod crowd;
 mod cut;
+mod damaged;
 mod gone;
 mod leases;
 mod lost_data;

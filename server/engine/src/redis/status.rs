@@ -16,16 +16,18 @@ pub(super) enum Status {
 
 /// What the statuses of all partitions mean for an operator.
 pub(super) fn readiness(statuses: &[Status]) -> Readiness {
-    let away: Vec<&str> = statuses
+    let away: Vec<(usize, &str)> = statuses
         .iter()
-        .filter_map(|status| match status {
-            Status::Away(why) => Some(why.as_str()),
+        .enumerate()
+        .filter_map(|(partition, status)| match status {
+            Status::Away(why) => Some((partition, why.as_str())),
             _ => None,
         })
         .collect();
-    if let Some(why) = away.first() {
-        let (count, all) = (away.len(), statuses.len());
-        let share = if count == all { String::new() } else { format!(" for {count} of {all} partitions") };
+    if let Some((_, why)) = away.first() {
+        let which: Vec<_> = away.iter().map(|(partition, _)| partition.to_string()).collect();
+        let is_all = away.len() == statuses.len();
+        let share = if is_all { String::new() } else { format!(" for partition {}", which.join(", ")) };
         return Readiness::NotReady(format!("Redis can't be used{share}: {why}"));
     }
     let reclaiming = statuses.iter().any(|status| matches!(status, Status::Reclaiming(_)));

@@ -22,6 +22,9 @@ pub(super) const AWAY: &str =
     "the store that keeps the truth can't be reached just now; try again, or see this server's /readyz";
 /// What callers hear who want something at once, while nothing can be granted.
 const NOT_YET: &str = "the store that keeps the truth has restarted, and holders come first: nothing is granted for a moment; try again, or wait";
+/// What those hear who name a hold that its server has yet to say again.
+const NOT_KNOWN_YET: &str =
+    "the store that keeps the truth has restarted, and has yet to hear whether this hold goes on; try again";
 const ELSEWHERE: &str = "the session has moved to another server";
 const ENDED: &str = "the session has ended";
 const NOT_UNDERSTOOD: &str = "the store that keeps the truth gave an answer that can't be read";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lockstead_core::{EndReason, HoldId, Refusal, Token};
 use redis::Value;
 
-use super::NOT_UNDERSTOOD;
+use super::{NOT_KNOWN_YET, NOT_UNDERSTOOD};
 use crate::EngineError;
 use crate::redis::record::{self, Record, number, text};
 use crate::redis::table::{Left, Made, Table};
@@ -56,6 +56,7 @@ pub(in crate::redis) fn read_holds(value: &Value) -> Vec<(HoldId, Record)> {
 /// Why the scripts did not do what they were asked.
 pub(super) fn refusal(answer: Option<(&str, &[Value])>, table: &Table, hold: HoldId) -> EngineError {
     let refusal = match answer {
+        Some(("U", _)) => return EngineError::Unavailable(NOT_KNOWN_YET),
         Some(("N", [reason, others])) => {
             let ended = text(reason).and_then(read_reason).or_else(|| table.ended.get(hold));
             match (ended, number(others)) {

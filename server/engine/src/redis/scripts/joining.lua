@@ -92,8 +92,10 @@ operations.Y = function()
     return known[TOKEN] == record[TOKEN] and { 'Y' } or { 'N', '', 0 }
   elseif known and record[TOKEN] == 0 then
     return { 'Y' }
-  elseif record[TOKEN] > 0 and not in_window then
-    return { 'N', call('HGET', ENDED, hold) or '', 0 }
+  end
+  local ended = record[TOKEN] > 0 and call('HGET', ENDED, hold)
+  if ended or (record[TOKEN] > 0 and not in_window) then
+    return { 'N', ended or '', 0 }
   end
   if record[TOKEN] > 0 and not outlast(hold, record) then
     return { 'N', '', 0 }

@@ -140,10 +140,20 @@ local function not_held(hold, name)
   return { 'N', call('HGET', ENDED, hold) or '', resource and resource.holders > 0 and 1 or 0 }
 end
 
+-- Whether a hold may be one that its server has yet to say again.
+local function may_come_back(hold, record)
+  return in_window and not record and not call('HGET', ENDED, hold)
+end
+
 -- R: hold, resource (empty: its own session says so). Result: R | N how-it-ended whether-others-hold.
 operations.R = function()
   local hold, name = argument(), argument()
   local record = read_hold(hold)
+  if name ~= '' and may_come_back(hold, record) then
+    -- Then it is refused.
+    note_end(hold, 'R', hold)
+    return { 'R' }
+  end
   if not record or record[TOKEN] == 0 or (name ~= '' and record[RESOURCE] ~= name) then
     return not_held(hold, name)
   end
@@ -156,11 +166,13 @@ operations.R = function()
   return { 'R' }
 end
 
--- W: hold, resource, ttl in ms (0: as before). Result: W and the record | N … | E lease 0.
+-- W: hold, resource, ttl in ms (0: as before). Result: W and the record | N … | E lease 0 | U (it can't be told yet).
 operations.W = function()
   local hold, name, ttl = argument(), argument(), number_argument()
   local record = read_hold(hold)
-  if not record or record[RESOURCE] ~= name then
+  if may_come_back(hold, record) then
+    return { 'U' }
+  elseif not record or record[RESOURCE] ~= name then
     return not_held(hold, name)
   elseif record[TOKEN] == 0 then
     return { 'N', '', 0 }

@@ -170,14 +170,9 @@ local function serve(name)
   end
 end
 
-local function remember_end(hold, record, reason)
+-- Remembers how a hold ended; `kept` is what to forget it by.
+local function note_end(hold, reason, kept)
   call('HSET', ENDED, hold, reason)
-  local kept = hold
-  if record[REQUEST] ~= '' then
-    local claim = string.format('%d/%d/', record[PERMITS], record[LIMIT])
-    call('HSET', ENDED, 'r' .. record[REQUEST], reason .. claim .. record[RESOURCE])
-    kept = hold .. record[REQUEST]
-  end
   if call('RPUSH', ENDED_ORDER, kept) > ENDED_MAX then
     local oldest = call('LPOP', ENDED_ORDER)
     call('HDEL', ENDED, string.sub(oldest, 1, 16))
@@ -185,6 +180,16 @@ local function remember_end(hold, record, reason)
       call('HDEL', ENDED, 'r' .. string.sub(oldest, 17))
     end
   end
+end
+
+local function remember_end(hold, record, reason)
+  local kept = hold
+  if record[REQUEST] ~= '' then
+    local claim = string.format('%d/%d/', record[PERMITS], record[LIMIT])
+    call('HSET', ENDED, 'r' .. record[REQUEST], reason .. claim .. record[RESOURCE])
+    kept = hold .. record[REQUEST]
+  end
+  note_end(hold, reason, kept)
 end
 
 -- Takes a holder or waiter out of everything. The caller serves its resource afterwards.

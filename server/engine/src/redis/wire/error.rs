@@ -25,8 +25,10 @@ pub enum WireError {
     /// taken away while the server runs.
     #[error("{0}")]
     Misconfigured(String),
-    /// The script itself failed, which is a defect; it may have done a part of its work.
-    #[error("a script failed: {0}")]
+    /// The script itself failed, since the data is damaged or by a defect; it may have done a part of its work.
+    #[error(
+        "a script failed: {0}. If this does not end, the partition's keys, lockstead:{{N}}:*, are damaged: delete them"
+    )]
     Script(String),
 }
 
