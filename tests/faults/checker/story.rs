@@ -224,7 +224,9 @@ impl Run {
     /// notice; but the server may see it first. So such a belief counts only until what ended the stream. And where one
     /// server is everything, its end is the end of all.
     fn stream_end(&self, story: &Story, begin: Micros, end: Micros) -> Option<Micros> {
-        let broke = story.ask.hung_on == HungOn::Release && story.giving_back != Some(end);
+        // It can also be given back after the stream broke and before the client has heard of that.
+        let in_peace = story.giving_back == Some(end) && story.loss.is_none();
+        let broke = story.ask.hung_on == HungOn::Release && !in_peace;
         if self.site.outlives_servers() && !broke {
             return None;
         }

@@ -179,7 +179,9 @@ operations.V = function()
     local hold = string.sub(member, 17)
     holds[#holds + 1] = { hold, read_hold(hold) }
   end
-  return { 'V', server ~= me and 1 or 0, #members == CHUNK and holds[CHUNK][1] or '', holds }
+  -- With this attempt already: the server that had it has handed it over (F), or this was asked before.
+  local was_elsewhere = server ~= me or known == attempt
+  return { 'V', was_elsewhere and 1 or 0, #members == CHUNK and holds[CHUNK][1] or '', holds }
 end
 
 -- F: session, attempt, server. That server has taken the session in elsewhere by this attempt, and may not come to do so here:
