@@ -8,8 +8,8 @@ use super::story::{Outcome, Run, Story};
 use super::{Rule, Violation};
 use crate::history::{Micros, Refusal};
 
-/// How much sooner than asked a wait may end.
-const EARLY: Micros = 20_000;
+/// How long the news of a grant may be on its way; whoever goes away meanwhile was not passed over.
+const NEWS_WITHIN: Micros = 250_000;
 
 /// Returns how many pairs said something.
 pub(super) fn check(run: &Run, violations: &mut Vec<Violation>) -> usize {
@@ -61,10 +61,11 @@ fn overtaken(run: &Run, earlier: &Story, granted: Micros, token: u64) -> Option<
 /// Until when it waited for sure. A grant ends the wait when it is seen, which is late enough.
 pub(super) fn waits_until(run: &Run, story: &Story) -> Micros {
     match &story.outcome {
-        Outcome::Granted { at, .. } | Outcome::Dropped { at } => *at,
+        Outcome::Granted { at, .. } => *at,
+        Outcome::Dropped { at } => at.saturating_sub(NEWS_WITHIN),
         // The server may have told it long after.
         Outcome::Refused { why: Refusal::WaitOver, .. } => {
-            (story.asked + story.ask.wait_ms.unwrap_or(0) * 1_000).saturating_sub(EARLY)
+            (story.asked + story.ask.wait_ms.unwrap_or(0) * 1_000).saturating_sub(NEWS_WITHIN)
         }
         Outcome::Refused { .. } | Outcome::Unknown { .. } => story.asked,
         Outcome::Open => run.gone_at(story.op.process).unwrap_or(Micros::MAX),

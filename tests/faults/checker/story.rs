@@ -221,13 +221,10 @@ impl Run {
     }
 
     /// A session that is released by the end of its stream is free for others at once, and the end is its client's
-    /// notice; but the server may see it first. So such a belief counts only until what ended the stream. And where one
-    /// server is everything, its end is the end of all.
+    /// notice; but the server may see it first, and the client may give the hold back meanwhile. So such a belief counts
+    /// only until what ended the stream. And where one server is everything, its end is the end of all.
     fn stream_end(&self, story: &Story, begin: Micros, end: Micros) -> Option<Micros> {
-        // It can also be given back after the stream broke and before the client has heard of that.
-        let in_peace = story.giving_back == Some(end) && story.loss.is_none();
-        let broke = story.ask.hung_on == HungOn::Release && !in_peace;
-        if self.site.outlives_servers() && !broke {
+        if self.site.outlives_servers() && story.ask.hung_on != HungOn::Release {
             return None;
         }
         let client = story.op.process.client;

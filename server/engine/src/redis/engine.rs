@@ -13,7 +13,7 @@ use lockstead_core::{
 };
 use tokio::sync::oneshot;
 
-use super::call::{AWAY, Then, give_back, move_session};
+use super::call::{AWAY, Then, end_session, give_back, move_session};
 use super::record::{hold_bytes, prefix_bytes, resource_bytes, session_bytes};
 use super::status::readiness;
 use super::table::{Hold, Index, Known, Repeat, State, Table};
@@ -142,7 +142,7 @@ impl Engine for RedisEngine {
         let (partitions, attempt) = (table.partitions(session), table.attempt(session));
         let Some(count) = table.remove_session(session, Some(end.reason)) else { return at_hand(Ok(0)) };
         let ask = |partition| {
-            let args = vec![b"D".to_vec(), session_bytes(session), figure(attempt)];
+            let args = end_session(session_bytes(session), attempt);
             self.shared.ask(partition, args, |reply| Then::End { session, reply })
         };
         let answers: Vec<_> = partitions.into_iter().map(ask).collect();

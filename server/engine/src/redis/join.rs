@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, duration};
 use redis::Value;
 
-use super::call::{give_back, read_holds, read_made, read_reason};
+use super::call::{end_session, give_back, read_holds, read_made, read_reason};
 use super::partition::{Answer, BATCH_MAX, Break, Granted, Inbox, Partition, hand_over};
 use super::record::{self, bytes, figure_of, number, text};
 use super::table::{Hold, Made, State, Table};
@@ -33,8 +33,8 @@ enum About {
     Session(SessionId),
     /// A hold or waiter that this server has.
     Hold(HoldId),
-    /// Something that this server has no more.
-    Surplus,
+    /// The server itself.
+    Server,
 }
 
 impl Partition {
@@ -49,7 +49,7 @@ impl Partition {
         self.granted.clear();
         self.disagrees = false;
         let shown = self.read_all(link).await?;
-        let steps = self.compare(&shown);
+        let (steps, surplus) = self.compare(&shown);
         for steps in steps.chunks(BATCH_MAX) {
             let operations: Vec<_> = steps.iter().map(|step| step.args.clone()).collect();
             let answer = self.call_in_epoch(link, &operations).await?;
@@ -59,6 +59,10 @@ impl Partition {
         }
         self.commit(link).await?;
         self.pay_what_is_owed();
+        // Only now, and before all else: what this gives to waiters of this server would have passed them over until then.
+        for args in surplus {
+            self.catch_up(args);
+        }
         Ok(inbox)
     }
 
@@ -130,19 +134,17 @@ impl Partition {
         }
     }
 
-    /// What must be done so that Redis shows what the table has. Takes note of what Redis has granted meanwhile.
-    fn compare(&mut self, shown: &Shown) -> Vec<Step> {
+    /// What must be done so that Redis shows what the table has, and what to give back of that which it shows and the table
+    /// has not. Takes note of what Redis has granted meanwhile.
+    fn compare(&mut self, shown: &Shown) -> (Vec<Step>, Vec<Vec<Vec<u8>>>) {
         let shared = self.shared.clone();
         let table = shared.table();
         let ours = table.of_partition(self.index);
-        let mut steps = Vec::new();
         let pseudo = self.shared.pseudo_session();
-        self.compare_sessions(&table, &ours, shown, &mut steps);
-        for hold in shown.holds.keys() {
-            if table.get(*hold).is_none() {
-                steps.push(Step { args: give_back(*hold), about: About::Surplus });
-            }
-        }
+        let mut steps = self.missing_sessions(&table, &ours, shown);
+        let holds = shown.holds.keys().filter(|hold| table.get(**hold).is_none());
+        let mut surplus: Vec<_> = holds.map(|hold| give_back(*hold)).collect();
+        surplus.extend(self.surplus_sessions(&table, shown));
         for id in ours {
             let Some(hold) = table.get(id) else { continue };
             match (&hold.state, shown.holds.get(&id).copied()) {
@@ -154,20 +156,26 @@ impl Partition {
                 _ => steps.push(Step { args: restore(id, hold, &pseudo), about: About::Hold(id) }),
             }
         }
-        steps
+        (steps, surplus)
     }
 
-    fn compare_sessions(&self, table: &Table, ours: &[HoldId], shown: &Shown, steps: &mut Vec<Step>) {
+    /// Ends or hands over the sessions that this server has no more.
+    fn surplus_sessions(&self, table: &Table, shown: &Shown) -> Vec<Vec<Vec<u8>>> {
         let pseudo = self.shared.pseudo_session();
-        for (session, attempt) in shown.sessions.iter().filter(|(session, _)| **session != pseudo) {
+        let let_go = |(session, attempt): (&Vec<u8>, &u32)| {
             let id = record::read_session_id(session);
-            if id.is_some_and(|id| table.knows_session(id)) {
-                continue;
+            if *session == pseudo || id.is_some_and(|id| table.knows_session(id)) {
+                return None;
             }
             let handed_over = id.and_then(|id| Some(hand_over(id, table.gone_to(id, self.index)?)));
-            let args = handed_over.unwrap_or_else(|| vec![b"D".to_vec(), session.clone(), figure(*attempt)]);
-            steps.push(Step { args, about: About::Surplus });
-        }
+            Some(handed_over.unwrap_or_else(|| end_session(session.clone(), *attempt)))
+        };
+        shown.sessions.iter().filter_map(let_go).collect()
+    }
+
+    fn missing_sessions(&self, table: &Table, ours: &[HoldId], shown: &Shown) -> Vec<Step> {
+        let pseudo = self.shared.pseudo_session();
+        let mut steps = Vec::new();
         let sessions: HashSet<SessionId> =
             ours.iter().filter_map(|id| table.get(*id).and_then(Hold::session)).collect();
         for session in sessions {
@@ -179,8 +187,9 @@ impl Partition {
         }
         // Leases that wait here hang on the server itself.
         if !shown.sessions.contains_key(&pseudo) {
-            steps.push(Step { args: vec![b"Z".to_vec(), pseudo, figure(0)], about: About::Surplus });
+            steps.push(Step { args: vec![b"Z".to_vec(), pseudo, figure(0)], about: About::Server });
         }
+        steps
     }
 
     fn on_step(&mut self, about: &About, result: &Value) {

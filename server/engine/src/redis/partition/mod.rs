@@ -135,6 +135,7 @@ impl Partition {
                 Err(Break::Rejoin) if link.is_open() => {}
                 Err(broken) => return Err(broken),
             }
+            tracing::debug!(partition = index, "joins anew");
             // With time left to say what this server has before its lease runs out.
             let pause = self.pace.next_pause(time(), getrandom::u32().unwrap_or_default());
             let pause = pause.min(shared.settings.server_lease / 20);
@@ -405,6 +406,12 @@ impl Partition {
     pub(super) fn follow_up(&mut self, args: Vec<Vec<u8>>, then: Then) {
         let until = time().saturating_add(self.shared.settings.server_lease);
         self.queue.push_back(Call { args, then, until, again: false });
+    }
+
+    /// Something that should have been done before all that waits for its turn.
+    pub(super) fn catch_up(&mut self, args: Vec<Vec<u8>>) {
+        let until = time().saturating_add(self.shared.settings.server_lease);
+        self.queue.push_front(Call { args, then: Then::Owed, until, again: true });
     }
 
     /// What could not be done while Redis was away.
