@@ -17,3 +17,4 @@ conformance!(memory_engine, crate::memory::fixture);
 conformance!(node_engine, crate::node::fixture);
 conformance!(redis_engine, crate::redis::fixture);
 conformance!(redis_engine_that_repeats_itself, crate::redis::fixture_that_repeats_itself);
+conformance!(redis_cluster_engine, crate::redis::fixture_on_a_cluster);

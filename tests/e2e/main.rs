@@ -7,6 +7,7 @@ mod broken_output;
 mod command_line;
 mod curl_hold;
 mod fifo;
+mod guarantees;
 mod idle_connections;
 mod killed_client;
 mod lists;

@@ -84,6 +84,8 @@ async fn a_bad_setting_stops_the_start_and_is_named() {
         (&["--redis", "rediss://h", "--redis-ca", "/nowhere.pem"], &[listen], "/nowhere.pem"),
         (&["--redis-ca", "/x"], &[listen], "--redis-ca"),
         (&["--redis-min-acks", "1"], &[listen], "--redis-min-acks"),
+        (&["--server-lease", "10s"], &[listen], "--server-lease says how to use Redis"),
+        (&[], &[listen, ("LOCKSTEAD_SERVER_LEASE", "10s")], "no --redis"),
         (&["--redis", "redis://h", "--redis-min-acks", "-1"], &[listen], "-1"),
         (&["--redis", "redis://h", "--server-lease", "10"], &[listen], "--server-lease"),
         (&["--redis", "redis://h"], &[listen, ("LOCKSTEAD_SERVER_LEASE", "6m")], "1s to 5m"),
@@ -101,6 +103,7 @@ async fn a_bad_setting_stops_the_start_and_is_named() {
         ("listen = 7420", "listen"),
         ("listen", "line 1"),
         ("listen = 'nowhere'", "nowhere"),
+        ("server_lease = '10s'", "no --redis"),
     ] {
         let file = config(text);
         let path = file.path().to_str().unwrap();

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't begin has failed")]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use tokio::sync::OnceCell;
 
 use crate::events::EventLog;
 use crate::fixture::{Fixture, random};
-use crate::{RedisServer, eventually};
+use crate::sweeper::Sweeper;
+use crate::{ClusterSetup, RedisServer, eventually};
 
 /// How long what a server has survives its silence. Short, since an empty Redis costs a test that much; long enough for
 /// a busy machine.
@@ -77,16 +77,28 @@ pub async fn servers_on_shared<const N: usize>() -> [Fixture; N] {
 /// The Redis of all tests of this process that do not disturb it, and use names of their own: only the first of them
 /// waits for the reclaim window of an empty Redis.
 pub async fn shared_redis() -> &'static RedisServer {
-    static SHARED: OnceCell<RedisServer> = OnceCell::const_new();
+    static SHARED: OnceCell<(RedisServer, Sweeper)> = OnceCell::const_new();
     let start = async || {
         let redis = RedisServer::start().await;
-        let folder: HashMap<String, String> =
-            redis::from_redis_value(redis.command(&["CONFIG", "GET", "dir"]).await).unwrap();
-        // It keeps nothing, and nobody would tidy up: what is static is not dropped at the end.
-        std::fs::remove_dir(&folder["dir"]).unwrap();
-        redis
+        let sweeper = Sweeper::of([redis.folder()]);
+        (redis, sweeper)
     };
-    SHARED.get_or_init(start).await
+    &SHARED.get_or_init(start).await.0
+}
+
+/// The same as a Cluster.
+pub async fn shared_cluster() -> &'static ClusterSetup {
+    static SHARED: OnceCell<(ClusterSetup, Sweeper)> = OnceCell::const_new();
+    let start = async || {
+        let cluster = ClusterSetup::start().await;
+        for node in &cluster.nodes {
+            // No test wants a failover here, and none may come of a machine that is busy for a while.
+            node.command(&["CONFIG", "SET", "cluster-node-timeout", "60000"]).await;
+        }
+        let sweeper = Sweeper::of(cluster.nodes.iter().map(RedisServer::folder));
+        (cluster, sweeper)
+    };
+    &SHARED.get_or_init(start).await.0
 }
 
 /// So many servers that are told this address, which share the names of the scenario.

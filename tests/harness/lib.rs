@@ -20,6 +20,7 @@ mod process;
 mod proxy;
 mod raw_session;
 pub mod redis;
+mod sweeper;
 
 pub use port::Port;
 pub use process::Process;

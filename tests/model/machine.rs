@@ -9,7 +9,7 @@ use lockstead_core::{
 };
 
 use crate::reference::{Answer, Note, Reference};
-use crate::steps::{Action, Step};
+use crate::steps::{Action, Step, Thing};
 use crate::words::{Words, claim};
 
 /// A machine, and what is known of it from outside.
@@ -52,7 +52,7 @@ impl Sut {
         match &step.action {
             Action::Acquire(ask) => {
                 let acquire = self.words.acquire(ask);
-                self.apply(acquire, Words::acquired)
+                self.apply(acquire, |words, outcome| words.acquired(ask, outcome))
             }
             Action::Renew { hold, thing, ttl } => self.apply(self.words.renew(*hold, *thing, *ttl), Words::renewed),
             Action::ReleaseAsSession { hold, session } => {
@@ -62,11 +62,12 @@ impl Sut {
                 self.apply(self.words.release_as_bearer(*hold, *thing), |_, outcome| Words::released(outcome))
             }
             Action::CancelLease { hold, give_back } => {
-                self.apply(self.words.cancel_lease(*hold, *give_back), |words, outcome| words.cancelled(&outcome))
+                let cancel = self.words.cancel_lease(*hold, *give_back);
+                self.apply(cancel, |words, outcome| words.lease_cancelled(*hold, &outcome))
             }
             Action::CancelRequest { session, request, give_back } => {
                 let cancel = self.words.cancel_request(*session, *request, *give_back);
-                self.apply(cancel, |words, outcome| words.cancelled(&outcome))
+                self.apply(cancel, |words, outcome| words.request_cancelled(*session, *request, &outcome))
             }
             Action::EndSession { session, timeout } => {
                 self.apply(self.words.end_session(*session, *timeout), |_, count| Answer::Ended(count))
@@ -124,7 +125,7 @@ impl Sut {
                     (ask.hold, claim(ask.want), wall(holder.since), holder.until().map(wall), ask.owner)
                 })
                 .collect();
-            assert_eq!(self.seen_holders(view), holders, "holders of {:?}", resource.thing);
+            assert_eq!(self.seen_holders(resource.thing, view), holders, "holders of {:?}", resource.thing);
             let waiters = resource.queue.iter().enumerate();
             let waiters: Vec<_> =
                 waiters.map(|(at, it)| (at + 1, claim(it.ask.want), wall(it.since), it.ask.owner)).collect();
@@ -146,9 +147,14 @@ impl Sut {
         assert_eq!(self.machine.next_deadline(), next.map(|until| Time::from_micros(until * 1000)), "next deadline");
     }
 
-    fn seen_holders<'a>(&self, view: &'a ResourceView) -> Vec<(u32, Claim, WallTime, Option<WallTime>, &'a str)> {
-        let seen =
-            |it: &'a HolderView| (self.words.by_token(it), it.claim, it.acquired_at, it.expires_at, it.owner.as_str());
+    fn seen_holders<'a>(
+        &self,
+        thing: Thing,
+        view: &'a ResourceView,
+    ) -> Vec<(u32, Claim, WallTime, Option<WallTime>, &'a str)> {
+        let seen = |it: &'a HolderView| {
+            (self.words.by_token(thing, it), it.claim, it.acquired_at, it.expires_at, it.owner.as_str())
+        };
         view.holders.iter().map(seen).collect()
     }
 

@@ -1,5 +1,5 @@
-//! The state machine against a naive reference, over random sequences of commands; and two servers on one Redis against
-//! the same.
+//! The state machine against a naive reference, over random sequences of commands; and two servers on one Redis, or on a
+//! Cluster, against the same.
 //!
 //! Every run draws a new seed. A failure prints it; `PROPTEST_RNG_SEED=<seed> cargo test -p lockstead-tests --test model`
 //! draws the same sequences again. `PROPTEST_CASES=<n>` sets how many.
@@ -10,6 +10,7 @@ mod machine;
 mod reference;
 mod rules;
 mod servers;
+mod sites;
 mod steps;
 mod words;
 
@@ -22,12 +23,18 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use machine::Sut;
 use reference::{Note, Reference};
 use servers::Timeless;
+use sites::{Cluster, OneRedis};
 use steps::Step;
 
 /// Cases of one run, unless `PROPTEST_CASES` says otherwise.
 const CASES: u32 = 10_000;
 /// The same where each command is a call or two.
 const CASES_ON_REDIS: u32 = 200;
+/// The same where servers join 16 partitions before a case begins.
+const CASES_ON_A_CLUSTER: u32 = 60;
+/// How long it looks for a shorter sequence that fails, unless `PROPTEST_MAX_SHRINK_TIME` says otherwise. Each that fails has
+/// waited for seconds for what did not come; the search would take an hour.
+const SHRINK_MS_ON_REDIS: u32 = 60_000;
 
 struct Model;
 
@@ -78,21 +85,30 @@ fn by_thing(mut notes: Vec<Note>) -> Vec<Note> {
 
 #[test]
 fn the_machine_does_what_the_reference_does() {
-    run::<Model>(CASES);
+    run::<Model>(CASES, 0);
 }
 
 #[test]
 fn servers_on_one_redis_do_what_the_reference_does() {
-    run::<Timeless>(CASES_ON_REDIS);
+    run::<Timeless<OneRedis>>(CASES_ON_REDIS, SHRINK_MS_ON_REDIS);
 }
 
-fn run<M>(cases: u32)
+#[test]
+fn servers_on_a_cluster_do_what_the_reference_does() {
+    run::<Timeless<Cluster>>(CASES_ON_A_CLUSTER, SHRINK_MS_ON_REDIS);
+}
+
+/// `shrink_ms`: 0 for as long as it takes.
+fn run<M>(cases: u32, shrink_ms: u32)
 where
     M: StateMachineTest<Reference = M> + ReferenceStateMachine<State = Reference, Transition = Step> + 'static,
 {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = cases;
+    }
+    if std::env::var_os("PROPTEST_MAX_SHRINK_TIME").is_none() {
+        config.max_shrink_time = shrink_ms;
     }
     let seed = match config.rng_seed {
         RngSeed::Fixed(seed) => seed,

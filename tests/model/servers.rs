@@ -1,24 +1,23 @@
-//! Two servers on one Redis under test: each step is carried out by one of them, and what both report is put together.
+//! Two servers over Redis under test: each step is carried out by one of them, and what both report is put together.
 //!
 //! What depends on time is left out: no time passes between steps, and leases are long. What depends on the server is
 //! kept apart: how a session's hold ended only its server remembers, and how often a hold was entered a server does not
 //! tell another, so a session moves only while it has no such hold.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures::future::join_all;
 use lockstead_core::{Acquired, Event, Get, HolderView, Refusal, ResourceView, Token};
-use lockstead_engine::{EngineError, RedisSettings};
-use lockstead_tests::RedisServer;
-use lockstead_tests::engines::{settings, shared_redis, start};
+use lockstead_engine::EngineError;
+use lockstead_tests::engines::start;
 use lockstead_tests::fixture::{Fixture, random};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
-use tokio::runtime::Runtime;
 
 use crate::reference::{Answer, News, Note, Reference, Resource};
+use crate::sites::{Site, World};
 use crate::steps::{self, Action, Ask, Step, Thing, Who, step};
 use crate::words::{Words, claim};
 
@@ -28,10 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const MILLISECOND: Duration = Duration::from_secs(1000);
 const THINGS: [(bool, &str); 6] = [(false, "a"), (false, "b"), (false, "c"), (true, "a"), (true, "b"), (true, "c")];
 
-/// The model of the core, without time.
-pub(crate) struct Timeless;
+/// The model of the core, without time, for servers at a site.
+pub(crate) struct Timeless<S>(PhantomData<S>);
 
-impl ReferenceStateMachine for Timeless {
+impl<S: Site> ReferenceStateMachine for Timeless<S> {
     type State = Reference;
     type Transition = Step;
 
@@ -43,6 +42,7 @@ impl ReferenceStateMachine for Timeless {
         // There is no gate before Redis, and time is not the test's.
         let action = |action| match action {
             Action::Lose(_) | Action::Shut { .. } | Action::Open(_) => Action::Expire,
+            Action::Acquire(ask) => Action::Acquire(S::ask(ask)),
             action => action,
         };
         step(state).prop_map(move |step| Step { action: action(step.action), pause: 0, set_wall: None }).boxed()
@@ -58,13 +58,12 @@ impl ReferenceStateMachine for Timeless {
     }
 }
 
-impl StateMachineTest for Timeless {
+impl<S: Site> StateMachineTest for Timeless<S> {
     type SystemUnderTest = Sut;
     type Reference = Self;
 
     fn init_test(_: &Reference) -> Sut {
-        let World { runtime, redis } = world();
-        let settings = || RedisSettings { partitions: 1, ..settings(redis) };
+        let World { runtime, settings } = S::world();
         let servers = runtime.block_on(async { [start(settings()).await, start(settings()).await] });
         let words = Words::new(random() << 32, format!("model/{:032x}/", random()), MILLISECOND);
         let (before, homes, attempts, leases) = Default::default();
@@ -72,30 +71,15 @@ impl StateMachineTest for Timeless {
     }
 
     fn apply(mut sut: Sut, reference: &Reference, step: Step) -> Sut {
-        world().runtime.block_on(sut.step(reference, &step));
+        S::world().runtime.block_on(sut.step(reference, &step));
         sut.before = reference.clone();
         sut.steps += 1;
         sut
     }
 
     fn teardown(mut sut: Sut, reference: Reference) {
-        world().runtime.block_on(sut.tidy_up(&reference));
+        S::world().runtime.block_on(sut.tidy_up(&reference));
     }
-}
-
-/// Where the servers of all cases run, and their Redis: only the first case has to wait for it.
-struct World {
-    runtime: Runtime,
-    redis: &'static RedisServer,
-}
-
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let redis = runtime.block_on(shared_redis());
-        World { runtime, redis }
-    })
 }
 
 /// What is known of the servers from outside.
@@ -174,12 +158,12 @@ impl Sut {
         let engine = &self.servers[server].engine;
         match action {
             Action::Acquire(ask) => {
-                let acquire = self.words.acquire(ask);
+                let (ask, acquire) = (*ask, self.words.acquire(ask));
                 let outcome = certain(engine.acquire(acquire).await);
-                if let (Who::Lease { .. }, Ok(Acquired::Granted(grant))) = (&ask.who, &outcome) {
+                if let (Who::Lease { .. }, Ok(Acquired::Granted(grant))) = (ask.who, &outcome) {
                     self.leases.insert(self.words.number(grant.hold), server);
                 }
-                Outcome::new(move |words| words.acquired(outcome))
+                Outcome::new(move |words| words.acquired(&ask, outcome))
             }
             Action::Renew { hold, thing, ttl } => {
                 let outcome = certain(engine.renew(self.words.renew(*hold, *thing, *ttl)).await);
@@ -197,13 +181,14 @@ impl Sut {
                 Outcome::new(move |_| Words::released(outcome))
             }
             Action::CancelLease { hold, give_back } => {
-                let outcome = engine.cancel(self.words.cancel_lease(*hold, *give_back)).await.unwrap();
-                Outcome::new(move |words| words.cancelled(&outcome))
+                let (hold, cancel) = (*hold, self.words.cancel_lease(*hold, *give_back));
+                let outcome = engine.cancel(cancel).await.unwrap();
+                Outcome::new(move |words| words.lease_cancelled(hold, &outcome))
             }
             Action::CancelRequest { session, request, give_back } => {
-                let cancel = self.words.cancel_request(*session, *request, *give_back);
-                let outcome = engine.cancel(cancel).await.unwrap();
-                Outcome::new(move |words| words.cancelled(&outcome))
+                let (session, request) = (*session, *request);
+                let outcome = engine.cancel(self.words.cancel_request(session, request, *give_back)).await.unwrap();
+                Outcome::new(move |words| words.request_cancelled(session, request, &outcome))
             }
             Action::EndSession { session, timeout } => {
                 let count = engine.end_session(self.words.end_session(*session, *timeout)).await.unwrap();
@@ -224,7 +209,8 @@ impl Sut {
         }
     }
 
-    /// What both servers report, in the order of its tokens, once it is so much.
+    /// What both servers report, once it is so much. What is about one resource is in the order of its tokens, as far as it is
+    /// grants; those of different names have no order, since each partition counts by itself.
     async fn hear(&self, count: usize) -> Vec<Event> {
         let mut heard = Vec::new();
         let all = async {
@@ -241,7 +227,7 @@ impl Sut {
         };
         // What is missing shows when it is compared.
         _ = tokio::time::timeout(PATIENCE, all).await;
-        heard.sort_by_key(token);
+        heard.sort_by_key(|event| (self.words.thing(event), token(event)));
         heard
     }
 
@@ -295,7 +281,7 @@ impl Sut {
         let views = join_all(things.map(|thing| engine.get(Get(self.words.key(thing))))).await;
         for (thing, view) in things.into_iter().zip(views) {
             let resource = reference.resources.iter().find(|resource| resource.thing == thing);
-            if let Some(difference) = self.difference_of(&view.unwrap(), resource) {
+            if let Some(difference) = self.difference_of(thing, &view.unwrap(), resource) {
                 return Some(format!("{thing:?}: {difference}"));
             }
         }
@@ -305,9 +291,9 @@ impl Sut {
         (here != expected).then(|| format!("the servers have {here} holds and waiters instead of {expected}"))
     }
 
-    fn difference_of(&self, view: &ResourceView, resource: Option<&Resource>) -> Option<String> {
+    fn difference_of(&self, thing: Thing, view: &ResourceView, resource: Option<&Resource>) -> Option<String> {
         let holder = |it: &HolderView| {
-            (self.words.by_token(it), it.claim, it.expires_at.is_some(), it.owner.as_str().to_owned())
+            (self.words.by_token(thing, it), it.claim, it.expires_at.is_some(), it.owner.as_str().to_owned())
         };
         let seen_holders: Vec<_> = view.holders.iter().map(holder).collect();
         let holders = resource.into_iter().flat_map(|resource| &resource.holders);

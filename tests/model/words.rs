@@ -25,6 +25,8 @@ pub(crate) struct Words {
     tokens: BTreeMap<HoldId, Token>,
     /// The greatest token of each resource, whatever became of it since.
     last_tokens: BTreeMap<Thing, Token>,
+    /// What each session's request that was queued last waited for.
+    waited_for: BTreeMap<(u8, u64), Thing>,
 }
 
 impl Default for Words {
@@ -35,8 +37,8 @@ impl Default for Words {
 
 impl Words {
     pub(crate) fn new(first_id: u128, prefix: String, millisecond: Duration) -> Self {
-        let (things, tokens, last_tokens) = Default::default();
-        Self { first_id, prefix, millisecond, things, tokens, last_tokens }
+        let (things, tokens, last_tokens, waited_for) = Default::default();
+        Self { first_id, prefix, millisecond, things, tokens, last_tokens, waited_for }
     }
 }
 
@@ -117,11 +119,14 @@ impl Words {
 
 /// From those who carry them out.
 impl Words {
-    pub(crate) fn acquired(&mut self, outcome: Result<Acquired, Refusal>) -> Answer {
+    pub(crate) fn acquired(&mut self, ask: &Ask, outcome: Result<Acquired, Refusal>) -> Answer {
         match outcome {
             Ok(Acquired::Granted(grant)) => self.granted(&grant),
-            Ok(Acquired::Queued { hold, position }) => Answer::Queued { hold: self.things[&hold].0, position },
-            Ok(Acquired::Held { holders }) => Answer::Held(self.named(&holders)),
+            Ok(Acquired::Queued { hold, position }) => {
+                self.waited_for.extend(ask.number().map(|number| (number, ask.thing)));
+                Answer::Queued { hold: self.number(hold), position }
+            }
+            Ok(Acquired::Held { holders }) => Answer::Held(self.named(ask.thing, &holders)),
             Err(refusal) => refused(refusal),
         }
     }
@@ -134,9 +139,19 @@ impl Words {
         outcome.map_or_else(refused, |released| Answer::Released(released.entries as usize))
     }
 
-    pub(crate) fn cancelled(&self, outcome: &Cancelled) -> Answer {
+    pub(crate) fn lease_cancelled(&self, hold: u32, outcome: &Cancelled) -> Answer {
+        self.cancelled(self.things.get(&self.hold_id(hold)).map(|(_, thing)| *thing), outcome)
+    }
+
+    pub(crate) fn request_cancelled(&self, session: u8, request: u64, outcome: &Cancelled) -> Answer {
+        self.cancelled(self.waited_for.get(&(session, request)).copied(), outcome)
+    }
+
+    fn cancelled(&self, waited_for: Option<Thing>, outcome: &Cancelled) -> Answer {
         match outcome {
-            Cancelled::Withdrawn { holders } => Answer::Withdrawn(self.named(holders)),
+            Cancelled::Withdrawn { holders } => {
+                Answer::Withdrawn(self.named(waited_for.expect("one that waits has asked for something"), holders))
+            }
             Cancelled::GivenBack => Answer::GivenBack,
             Cancelled::Kept => Answer::Kept,
             Cancelled::Unknown => Answer::Unknown,
@@ -168,19 +183,30 @@ impl Words {
         }
     }
 
+    /// What it is about.
+    pub(crate) fn thing(&self, event: &Event) -> Thing {
+        match event {
+            Event::Granted { grant, .. } => self.things[&grant.hold].1,
+            Event::Ended { hold, .. } => self.things[hold].1,
+            Event::Moved { .. } | Event::Withdrawn { .. } => panic!("nothing went anywhere else, but: {event:?}"),
+        }
+    }
+
     /// The model's number for a hold.
     pub(crate) fn number(&self, hold: HoldId) -> u32 {
         self.things[&hold].0
     }
 
-    /// Views tell no hold ids, but every grant told its token. 0 if none did (yet).
-    pub(crate) fn by_token(&self, view: &HolderView) -> u32 {
-        let known = self.tokens.iter().find(|(_, token)| **token == view.token);
-        known.map_or(0, |(hold, _)| self.number(*hold))
+    /// Views tell no hold ids, but every grant told its token. Only those of one name differ for certain. 0 if none was told
+    /// (yet).
+    pub(crate) fn by_token(&self, thing: Thing, view: &HolderView) -> u32 {
+        let mut of_thing = self.things.iter().filter(|(_, (_, of))| *of == thing);
+        let known = of_thing.find(|(hold, _)| self.tokens.get(hold) == Some(&view.token));
+        known.map_or(0, |(_, (hold, _))| *hold)
     }
 
-    fn named(&self, holders: &[HolderView]) -> Vec<u32> {
-        holders.iter().map(|holder| self.by_token(holder)).collect()
+    fn named(&self, thing: Thing, holders: &[HolderView]) -> Vec<u32> {
+        holders.iter().map(|holder| self.by_token(thing, holder)).collect()
     }
 
     fn granted(&mut self, grant: &Grant) -> Answer {

@@ -1,5 +1,7 @@
 //! One `redis-server`.
 
+use std::path::Path;
+
 use redis::Value;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -89,6 +91,11 @@ impl RedisServer {
     /// `redis://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
+    }
+
+    /// Where it keeps what it keeps.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Ends it without a chance to say goodbye.

@@ -54,7 +54,8 @@ pub struct ServeArgs {
     ///
     /// From 1s to 5m, and the same for all servers of one Redis. It is how long the clients of a server that died have to go
     /// to another one, how long others wait for what they held if they don't, and how long nothing is granted after Redis has
-    /// lost data. A server that can't reach Redis for so long tells its clients that their holds are lost.
+    /// lost data. A server that can't reach Redis for so long tells its clients that their holds are lost. It needs --redis:
+    /// what a server keeps in memory ends with that server.
     #[arg(long, value_name = "D", env = "LOCKSTEAD_SERVER_LEASE", value_parser = duration::parse)]
     pub server_lease: Option<Duration>,
 
@@ -253,6 +254,7 @@ mod tests {
             (&format!("{tls} '{empty}'"), empty),
             ("server_lease = '999ms'", "--server-lease of 999ms"),
             ("server_lease = '301s'", "1s to 5m"),
+            ("server_lease = '10s'", "--server-lease says how to use Redis"),
         ] {
             let message = with_file(text, ServeArgs::default()).unwrap_err().to_string();
             assert!(message.contains(told) && !message.contains("hunter2"), "{text}: {message}");

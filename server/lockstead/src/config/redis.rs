@@ -54,18 +54,19 @@ impl Redis {
     /// Puts the settings together. What is said without `--redis`, and would be in vain, is taken for a mistake.
     pub(super) fn new(said: Said) -> Result<Option<Self>, ConfigError> {
         let Said { urls, ca, min_acks, server_lease } = said;
-        let (min_acks, server_lease) = (min_acks.unwrap_or(0), server_lease.unwrap_or(SERVER_LEASE_DEFAULT));
-        if !SERVER_LEASES.contains(&server_lease) {
-            return Err(ConfigError::ServerLease(duration::format(server_lease)));
+        if let Some(lease) = server_lease.filter(|lease| !SERVER_LEASES.contains(lease)) {
+            return Err(ConfigError::ServerLease(duration::format(lease)));
         }
-        match (urls, ca, min_acks) {
-            (Some(RedisUrls(urls)), ca, min_acks) => {
-                let target = RedisTarget::parse(&urls, ca.as_deref())?;
-                Ok(Some(Self { target, min_acks, server_lease }))
-            }
-            (None, Some(_), _) => Err(ConfigError::NoRedis("--redis-ca")),
-            (None, None, 1..) => Err(ConfigError::NoRedis("--redis-min-acks")),
-            (None, None, 0) => Ok(None),
-        }
+        let Some(RedisUrls(urls)) = urls else {
+            let in_vain = [
+                ca.map(|_| "--redis-ca"),
+                min_acks.filter(|acks| *acks > 0).map(|_| "--redis-min-acks"),
+                server_lease.map(|_| "--server-lease"),
+            ];
+            return in_vain.into_iter().flatten().next().map_or(Ok(None), |said| Err(ConfigError::NoRedis(said)));
+        };
+        let target = RedisTarget::parse(&urls, ca.as_deref())?;
+        let server_lease = server_lease.unwrap_or(SERVER_LEASE_DEFAULT);
+        Ok(Some(Self { target, min_acks: min_acks.unwrap_or(0), server_lease }))
     }
 }

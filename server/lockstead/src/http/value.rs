@@ -136,7 +136,9 @@ impl Text for RequestId {
         ObjectBuilder::new()
             .description(Some(
                 "The caller's own name for the request, up to 128 bytes, best a UUID. Repeating the request with the \
-                 same id gives the same hold, so one whose answer was lost can be repeated safely.",
+                 same id gives the same hold, so one whose answer was lost can be repeated safely. Over Redis each name \
+                 has its own acquire: the same id for another name is sure to be noticed only by the server that granted \
+                 or last renewed the lease, while it lasts.",
             ))
             .min_length(Some(1))
             .max_length(Some(limits::REQUEST_ID_MAX_BYTES))
