@@ -1,8 +1,7 @@
 //! A server that can't reach Redis tells its clients before anybody else is granted what they hold.
 
 use lockstead_client::{Client, HoldState, LossReason, now};
-use lockstead_tests::PATIENCE;
-use lockstead_tests::{Proxy, RedisServer};
+use lockstead_tests::{PATIENCE, Proxy, RedisServer};
 use rustix::process::Signal;
 
 use crate::servers::{LEASE, keeping_client, serve};

@@ -1,8 +1,7 @@
 //! A server that is told to stop hands its sessions over.
 
 use lockstead_client::{Client, Guard, OnDisconnect};
-use lockstead_tests::PATIENCE;
-use lockstead_tests::RedisServer;
+use lockstead_tests::{PATIENCE, RedisServer, eventually};
 use rustix::process::Signal;
 
 use crate::servers::{LEASE, addresses, serve};
@@ -33,7 +32,7 @@ async fn sessions_of_a_draining_server_move_with_their_holds_and_waits() {
     let waits: Vec<_> =
         sessions.iter().enumerate().map(|(n, (client, _))| tokio::spawn(client.lock(neighbour(n)).acquire())).collect();
     let onlooker = Client::connect(&staying.url).await.unwrap();
-    crate::servers::until("all wait", || async {
+    eventually("all wait", || async {
         let locks = onlooker.list_locks("drain/").all().await.unwrap();
         locks.iter().filter(|lock| lock.waiter_count == 1).count() == SESSIONS
     })

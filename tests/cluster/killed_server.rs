@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use lockstead_client::{Client, Guard, now};
-use lockstead_tests::RedisServer;
-use lockstead_tests::{Process, Server, test_client};
+use lockstead_tests::{Process, RedisServer, Server, eventually, test_client};
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use crate::servers::{LEASE, addresses, keeping_client, serve, serve_with, start, until, until_ready};
+use crate::servers::{LEASE, addresses, keeping_client, serve, serve_with, start, until_ready};
 
 const SESSIONS: usize = 500;
 const HOLDS_PER_SESSION: usize = 10;
@@ -53,7 +52,7 @@ async fn every_client_of_a_killed_server_goes_on_with_all_its_holds_on_another()
 
     doomed.signal(Signal::KILL);
     doomed.wait();
-    until("all sessions have moved", || async { sessions_of(&heir).await == SESSIONS }).await;
+    eventually("all sessions have moved", || async { sessions_of(&heir).await == SESSIONS }).await;
 
     // Longer than anything could still be good that was not confirmed.
     tokio::time::sleep(LONG_LEASE * 2).await;
@@ -89,7 +88,7 @@ async fn clients_that_die_with_their_server_are_freed_within_its_lease_and_a_sec
     let client = keeping_client(&addresses(&[&heir])).await;
     let names = (0..HOLDS_OF_THE_KILLED).map(|number| format!("kill/{number}"));
     let waiters: Vec<_> = names.map(|name| tokio::spawn(client.lock(name).acquire())).collect();
-    until("all wait", || async {
+    eventually("all wait", || async {
         let locks = client.list_locks("kill/").page_size(1_000).all().await.unwrap();
         locks.iter().filter(|lock| lock.waiter_count == 1).count() == HOLDS_OF_THE_KILLED
     })

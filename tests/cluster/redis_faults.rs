@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use lockstead_client::{Client, Guard, now};
-use lockstead_tests::PATIENCE;
-use lockstead_tests::{ClusterSetup, RedisServer, SentinelSetup};
+use lockstead_tests::{ClusterSetup, PATIENCE, RedisServer, SentinelSetup, eventually};
 use tokio::task::JoinHandle;
 
 use crate::servers::{LEASE, keeping_client, serve, serve_with};
@@ -31,7 +30,7 @@ impl Contest {
             drop(rival);
             guard
         });
-        crate::servers::until("the rival waits", || async {
+        eventually("the rival waits", || async {
             holder.lock(name).get().await.is_ok_and(|lock| lock.waiter_count == 1)
         })
         .await;

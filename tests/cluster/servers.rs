@@ -1,11 +1,9 @@
 //! What the tests share: servers over one Redis, and clients that know them all.
 
-use std::future::Future;
 use std::time::Duration;
 
 use lockstead_client::{Client, OnDisconnect};
-use lockstead_tests::RedisServer;
-use lockstead_tests::{PATIENCE, Server};
+use lockstead_tests::{RedisServer, Server, eventually};
 
 /// Short, so that what ends with it ends soon.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
@@ -42,20 +40,10 @@ pub(crate) async fn two_servers(redis: &RedisServer) -> [Server; 2] {
 /// Waits until a server can serve.
 pub(crate) async fn until_ready(server: &Server) {
     let url = format!("{}/readyz", server.url);
-    until("the server is ready", || async {
+    eventually("the server is ready", || async {
         reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success())
     })
     .await;
-}
-
-/// Waits until something that nobody announces is so.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let asking = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never came true: {what}"));
 }
 
 /// All addresses, as clients are told them.

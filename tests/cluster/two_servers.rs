@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use lockstead_client::{Client, Guard, now};
-use lockstead_tests::RedisServer;
-use lockstead_tests::{PATIENCE, Server};
+use lockstead_tests::{PATIENCE, RedisServer, Server, eventually};
 use tokio::sync::mpsc;
 
-use crate::servers::{two_servers, until};
+use crate::servers::two_servers;
 
 const HAND_OVERS: usize = 101;
 const WAITERS: usize = 30;
@@ -52,7 +51,7 @@ async fn waiters_of_both_servers_stand_in_one_queue() {
             let guard = lock.acquire().await.unwrap();
             sender.send((number, guard)).unwrap();
         });
-        until("it waits", || async {
+        eventually("it waits", || async {
             clients[0].lock("queue").get().await.unwrap().waiter_count as usize == number + 1
         })
         .await;
@@ -84,7 +83,7 @@ async fn a_release_on_one_server_grants_on_the_other_within_five_milliseconds() 
             let guard = next.acquire().await.unwrap();
             (now(), guard)
         });
-        until("it waits", || async { clients[0].lock("baton").get().await.unwrap().waiter_count == 1 }).await;
+        eventually("it waits", || async { clients[0].lock("baton").get().await.unwrap().waiter_count == 1 }).await;
         let released = now();
         holding.release().await.unwrap();
         let (granted, guard) = waiter.await.unwrap();

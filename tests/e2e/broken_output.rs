@@ -34,6 +34,7 @@ async fn run_waits_for_its_lock_though_nobody_reads_that_it_does() {
     let mut run = tokio::process::Command::new(lockstead());
     run.args(["run", "--server", &server.url, "awaited", "--", "true"]).stderr(unread());
     let mut run = run.spawn().unwrap();
+    // It says that it waits only after a second.
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     guard.release().await.unwrap();
     assert!(run.wait().await.unwrap().success());

@@ -2,13 +2,12 @@
 //! how the processes' steps interleave, nobody plans.
 
 use fastrand::Rng;
+use lockstead_engine::PARTITIONS;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{ClientFault, Fault, RedisFault, ServerFault};
 use crate::history::HungOn;
 
-/// Partitions of the engine.
-const PARTITIONS: u16 = 16;
 /// Acquires under way at once in one process.
 const WORKERS: usize = 5;
 const CLIENTS: usize = 4;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstead_core::{Acquire, Acquired, duration};
-use lockstead_engine::{Engine, Readiness, RedisEngine, RedisSettings};
+use lockstead_engine::{Engine, PARTITIONS, Readiness, RedisEngine, RedisSettings};
 use lockstead_tests::engines::{
     SERVER_LEASE, servers, settings, settings_at, shared_redis, start, start_unready, until_ready,
 };
@@ -138,7 +138,7 @@ async fn what_is_held_costs_nothing_while_nothing_happens() {
 async fn a_server_that_is_dropped_lets_go_of_its_connections() {
     let (redis, [a, b]) = servers().await;
     let inboxes = async || redis.command(&["PUBSUB", "SHARDCHANNELS"]).await.into_sequence().unwrap().len();
-    assert_eq!(inboxes().await, 32);
+    assert_eq!(inboxes().await, 2 * usize::from(PARTITIONS), "one of each server in each partition");
     let asked = a.engine.acquire(a.ask(session_id(), 1, "x", EXCLUSIVE));
     drop((a, b));
     // Nobody is left to answer, and nobody waits for ever.

@@ -1,5 +1,7 @@
 //! A server that is cut off from Redis while the others are not.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use lockstead_clock::{sleep_until, time};
 use lockstead_core::{Acquire, Acquired, Cancelled, EndReason, IfGranted, Release, Releaser};
@@ -9,7 +11,6 @@ use lockstead_tests::engines::{
 };
 use lockstead_tests::fixture::{EXCLUSIVE, Fixture, LONG, hold_id, permits, session_id};
 use lockstead_tests::{Proxy, RedisServer, eventually};
-use std::time::Duration;
 
 /// A server whose way to Redis can be cut, and so many others.
 pub(crate) async fn servers_of_which_one_can_be_cut<const N: usize>() -> (RedisServer, Proxy, Fixture, [Fixture; N]) {

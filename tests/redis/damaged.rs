@@ -1,6 +1,6 @@
 //! Somebody deletes some of the keys and not others, against all advice.
 
-use lockstead_engine::Readiness;
+use lockstead_engine::{PARTITIONS, Readiness};
 use lockstead_tests::engines::{servers, until_ready};
 use lockstead_tests::eventually;
 use lockstead_tests::fixture::{EXCLUSIVE, session_id};
@@ -14,7 +14,7 @@ async fn a_damaged_partition_is_named_and_well_again_once_all_its_keys_are_delet
     let held = b.granted(b.ask(living, 1, "y", EXCLUSIVE)).await;
     b.queued(b.ask(living, 2, "x", EXCLUSIVE)).await;
     let waited_for = format!("l{}", b.lock("x").name);
-    let damaged = (0..16).map(|partition| format!("lockstead:{{{partition}}}:"));
+    let damaged = (0..PARTITIONS).map(|partition| format!("lockstead:{{{partition}}}:"));
     let mut damaged_partition = None;
     for keys in damaged {
         let exists = redis.command(&["HEXISTS", &format!("{keys}resources"), &waited_for]).await;
@@ -32,24 +32,9 @@ async fn a_damaged_partition_is_named_and_well_again_once_all_its_keys_are_delet
     })
     .await;
 
-    for key in [
-        "meta",
-        "servers",
-        "numbers",
-        "pushes",
-        "due",
-        "holds",
-        "resources",
-        "parties",
-        "sessions",
-        "attached",
-        "session-holds",
-        "requests",
-        "ended",
-        "ended-order",
-    ] {
-        redis.command(&["UNLINK", &format!("{keys}{key}")]).await;
-    }
+    let all = redis.command(&["KEYS", &format!("{keys}*")]).await;
+    let all: Vec<String> = redis::from_redis_value(all).unwrap();
+    redis.command(&[&["UNLINK"], &all.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat()).await;
     b.events.granted(living, 2).await;
     until_ready(&b).await;
     assert_eq!(b.release(held.hold, living).await, 0);

@@ -33,7 +33,8 @@ pub enum LossReason {
     Disconnected,
     /// The server that knew it is gone, and no other knows it.
     ServerLost,
-    /// The server could not reach the store in which the truth is kept for as long as the hold was good without it.
+    /// The server could not reach the store in which the truth is kept for as long as the hold was good without it, or that
+    /// has lost it; in the scope `node`, the lock's file was removed.
     BackendLost,
     /// A reason that this version of the client does not know.
     Unknown,

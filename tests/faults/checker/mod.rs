@@ -45,7 +45,7 @@ pub(crate) struct Violation {
 /// What a history says.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// In the order of time.
+    /// By rule, and those of each rule in the order of time.
     pub(crate) violations: Vec<Violation>,
     /// How many pairs of waiters the rule of order was applied to.
     pub(crate) ordered_pairs: usize,

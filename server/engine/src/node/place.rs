@@ -7,8 +7,8 @@
 //!
 //! A name stays as it is, but for what would stand for something else: `%25` is a `%`, and `%2E` a dot at the beginning
 //! of a level or a piece of it, before `lock` or `holder` at the end of a folder, and before what looks like a slot at
-//! the end of a lock. A level too long for a file name goes on in a folder: every piece but the last ends with a `%` alone. So no two names
-//! share a file, and a file tells its name.
+//! the end of a lock. A level too long for a file name goes on in a folder: every piece but the last ends with a `%`
+//! alone. So no two names share a file, and a file tells its name.
 
 use std::fmt::Write;
 

@@ -1,7 +1,6 @@
 //! Joining a partition: this server and Redis agree on what it has.
 
 use std::collections::{HashMap, HashSet};
-
 use std::time::Duration;
 
 use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, duration};
@@ -9,7 +8,7 @@ use redis::Value;
 
 use super::call::{end_session, give_back, read_holds, read_made, read_reason};
 use super::partition::{Answer, BATCH_MAX, Break, Granted, Inbox, Partition, hand_over};
-use super::record::{self, bytes, figure_of, number, text};
+use super::record::{self, bytes, number, text, ttl_and_request};
 use super::table::{Hold, Made, State, Table};
 use super::wire::{Link, WireError};
 use super::{figure, lock};
@@ -263,7 +262,7 @@ fn restore(id: HoldId, hold: &Hold, pseudo: &[u8]) -> Vec<Vec<u8>> {
         State::Asked(_) => (0, 0, Duration::ZERO),
     };
     let session = hold.session().map_or_else(|| pseudo.to_vec(), record::session_bytes);
-    let (asked, request) = figure_of(&hold.party);
+    let (asked, request) = ttl_and_request(&hold.party);
     let ttl = match &hold.state {
         State::Held { lease: Some(lease), .. } => lease.ttl,
         _ => asked,

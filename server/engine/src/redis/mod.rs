@@ -41,7 +41,7 @@
 //! | `sessions` (hash), `attached` (sorted set) | the server of each session and its client's count of resumes; the same by server |
 //! | `session-holds` (sorted set) | session, hold |
 //! | `requests` (hash) | the hold of each lease that was asked for with a request id |
-//! | `ended` (hash), `ended-order` (list) | how the last leases ended |
+//! | `ended` (hash), `ended-order` (list) | how the last leases ended, and the last holds that others ended than their session |
 
 mod call;
 mod ended;
@@ -70,7 +70,7 @@ use status::Status;
 use table::{Index, Table};
 use wire::{Script, Target, Wire};
 
-/// How many partitions there are unless Redis knows better.
+/// How many partitions a server has. A Redis that is in use with another number is refused.
 pub const PARTITIONS: u16 = 16;
 
 static OPERATE: LazyLock<Script> = LazyLock::new(|| Script::new(source(), true));

@@ -79,9 +79,7 @@ impl<'a> Details<'a> {
 
 /// A resource as the scripts call it.
 pub(super) fn resource_bytes(key: &ResourceKey) -> Vec<u8> {
-    let mut bytes = prefix_bytes(key.kind, key.name.as_str());
-    bytes.shrink_to_fit();
-    bytes
+    prefix_bytes(key.kind, key.name.as_str())
 }
 
 /// What the names of resources of a kind begin with.
@@ -229,8 +227,8 @@ pub(super) fn read_view(value: &Value) -> Option<ResourceView> {
     })
 }
 
-/// What a lease's record says of its time and of its request id; nothing for a session's.
-pub(super) fn figure_of(party: &Party) -> (Duration, Vec<u8>) {
+/// The ttl and the request id that a lease was asked with, as its record has them; nothing of a session's hold.
+pub(super) fn ttl_and_request(party: &Party) -> (Duration, Vec<u8>) {
     match party {
         Party::Lease { ttl, request } => {
             (*ttl, request.as_ref().map_or_else(Vec::new, |request| request.as_str().as_bytes().to_vec()))

@@ -253,6 +253,6 @@ impl Acquire {
     }
 }
 
-fn say_cancel(request_id: u64) -> v1::SessionRequest {
+pub(super) fn say_cancel(request_id: u64) -> v1::SessionRequest {
     say(ToServer::Cancel(v1::SessionCancel { request_id }))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lockstead_api::v1::{self, ErrorReason};
 use lockstead_core::{HoldId, Time};
 
-use super::acquires::{Acquires, Granted};
+use super::acquires::{Acquires, Granted, say_cancel};
 use super::route::Pauses;
 use crate::error::{Error, Result};
 use crate::guard::Guard;
@@ -109,7 +109,7 @@ impl Operations {
             // Told twice: it has its guard, whose hold a cancel would give away.
             Granted::Unknown if self.holds.contains_key(&id) => return Ok(()),
             Granted::Unknown => {
-                messages.push(say(ToServer::Cancel(v1::SessionCancel { request_id })));
+                messages.push(say_cancel(request_id));
                 return Ok(());
             }
         };

@@ -9,9 +9,9 @@ use lockstead_core::{
 use redis::Value;
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::record::{self, Record, number};
 use super::table::{Hold, Index, State, Table};
+use super::{Shared, figure};
 use crate::{EngineError, Result};
 use acquired::{Acquire, answer_repeats};
 use read::{letter, read_granted, refusal};
@@ -247,7 +247,7 @@ impl At<'_> {
 
     fn renew(&mut self, hold: HoldId, value: &Value) -> Result<Grant> {
         let renewed = match letter(value) {
-            Some(("W", [_, renewed])) => Record::read(renewed).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))?,
+            Some(("W", [renewed])) => Record::read(renewed).ok_or(EngineError::Unavailable(NOT_UNDERSTOOD))?,
             other => return Err(refusal(other, self.table, hold)),
         };
         self.table.take_lease(self.partition, hold, renewed, self.sent);
@@ -302,7 +302,7 @@ pub(super) fn give_back(hold: HoldId) -> Vec<Vec<u8>> {
 
 /// The operation that makes another server's session this one's, beginning after one of its holds.
 pub(super) fn move_session(session: SessionId, attempt: u32, after: Vec<u8>) -> Vec<Vec<u8>> {
-    vec![b"V".to_vec(), record::session_bytes(session), attempt.to_string().into_bytes(), after]
+    vec![b"V".to_vec(), record::session_bytes(session), figure(attempt), after]
 }
 
 /// The operation that ends a session, unless another server has it by the same or a later attempt.

@@ -21,7 +21,6 @@ pub(in crate::redis) fn read_reason(code: &str) -> Option<EndReason> {
     match code {
         "R" => Some(EndReason::Released),
         "E" => Some(EndReason::Expired),
-        "D" => Some(EndReason::Disconnected),
         "B" => Some(EndReason::BackendLost),
         _ => None,
     }

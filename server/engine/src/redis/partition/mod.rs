@@ -26,7 +26,7 @@ pub(super) use news::{Granted, hand_over};
 /// Most operations in one call.
 pub(super) const BATCH_MAX: usize = 128;
 /// After a failure that a new connection would not mend.
-const PAUSE_AFTER_DEFECT: Duration = Duration::from_millis(200);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// What the scripts take before the operations.
 const KEYS: [&str; 14] = [
     "meta",
@@ -116,7 +116,7 @@ impl Partition {
             let Err(broken) = self.attend().await;
             self.note(&broken);
             if matches!(&broken, Break::Wire(WireError::Script(_) | WireError::TooFewAcks)) {
-                let pause = time().saturating_add(PAUSE_AFTER_DEFECT);
+                let pause = time().saturating_add(PAUSE_AFTER_FAILURE);
                 self.patiently(sleep_until(pause)).await;
             }
         }
@@ -342,7 +342,7 @@ impl Partition {
                 if goes_on { Ok(()) } else { Err(Break::Rejoin) }
             }
             Err(Break::Wire(WireError::Script(why))) => {
-                tracing::error!(%why, "a script failed, which is a defect");
+                tracing::error!(%why, "a script failed: the keys of its partition are damaged, or it has a defect");
                 for call in calls {
                     call.fail(&self.shared, self.index, AWAY);
                 }

@@ -5,6 +5,7 @@ use redis::Value;
 
 use super::{Inbox, Partition};
 use crate::redis::call::{Then, give_back, read_made, read_reason};
+use crate::redis::figure;
 use crate::redis::partition::Break;
 use crate::redis::record::{self, number, text};
 use crate::redis::table::{Made, Move, State, Table};
@@ -141,5 +142,5 @@ impl Partition {
 
 /// The operation that gives what is left here of a session to the server that has taken it in.
 pub(in crate::redis) fn hand_over(session: SessionId, to: &Move) -> Vec<Vec<u8>> {
-    vec![b"F".to_vec(), record::session_bytes(session), to.attempt.to_string().into_bytes(), to.server.clone()]
+    vec![b"F".to_vec(), record::session_bytes(session), figure(to.attempt), to.server.clone()]
 }

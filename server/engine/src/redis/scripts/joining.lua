@@ -31,7 +31,7 @@ end
 -- Z: session, attempt. The server has it. Result: Z, 1, or 0 if another server has it by a later attempt.
 operations.Z = function()
   local session, attempt = argument(), argument()
-  return { 'Z', claim(session, attempt) and 1 or 0 }
+  return { 'Z', take_session(session, attempt) and 1 or 0 }
 end
 
 -- Of two holds that do not fit beside each other the later grant is right: the other had ended by then, which is what was lost.
@@ -169,7 +169,7 @@ operations.V = function()
   local server, known = owner_of(session)
   if not server or known == 'x' then
     return { 'V', 1, '', {} }
-  elseif not claim(session, attempt) then
+  elseif not take_session(session, attempt) then
     return { 'F' }
   end
   local from, to = range_of(session)

@@ -41,7 +41,7 @@ local function repeat_request(hold, earlier, record, wanted, may_queue)
     return granted('O', earlier, record)
   end
   if not may_queue then
-    return { 'H', describe_holders(record[RESOURCE], 8) }
+    return { 'H', describe_holders(record[RESOURCE], NAMED_HOLDERS_MAX) }
   end
   if earlier ~= hold then
     -- It came again by another server, or under another name: the place in the queue goes over to the new one.
@@ -66,7 +66,7 @@ local function acquire(again)
   local hold, name, permits, limit = argument(), argument(), number_argument(), number_argument()
   local session, attempt, ttl, request = argument(), argument(), number_argument(), argument()
   local may_queue, details = argument() == '1', argument()
-  if not claim(session, attempt) then
+  if not take_session(session, attempt) then
     return { 'M' }
   end
   local known = again and read_hold(hold)
@@ -92,10 +92,10 @@ local function acquire(again)
     return { 'E', 'limit', resource.limit }
   end
   if not in_window and resource.waiters == 0 and resource.used + permits <= limit then
-    become_holder(hold, record, resource, next_token())
+    become_holder(hold, record, resource)
     write_resource(name, resource)
   elseif not may_queue then
-    return in_window and resource.holders == 0 and { 'U' } or { 'H', describe_holders(name, 8) }
+    return in_window and resource.holders == 0 and { 'U' } or { 'H', describe_holders(name, NAMED_HOLDERS_MAX) }
   elseif resource.waiters >= waiters_max then
     return { 'E', 'full', 0 }
   else
@@ -183,7 +183,7 @@ operations.W = function()
   record[TTL] = ttl > 0 and ttl or record[TTL]
   write_hold(hold, record)
   call('ZADD', DUE, now + record[TTL], 'h' .. hold)
-  return { 'W', hold, record }
+  return { 'W', record }
 end
 
 -- C: hold, whether to give it back if it is held. Result: X holders (it waited) | K hold token since left ttl (it is
@@ -199,7 +199,7 @@ operations.C = function()
   end
   remove(hold, record, nil)
   serve(record[RESOURCE])
-  return record[TOKEN] > 0 and { 'B' } or { 'X', describe_holders(record[RESOURCE], 8) }
+  return record[TOKEN] > 0 and { 'B' } or { 'X', describe_holders(record[RESOURCE], NAMED_HOLDERS_MAX) }
 end
 
 -- D: session, attempt. Ends it with all it has, unless another server has it by the same or a later attempt. (By an earlier
@@ -207,7 +207,7 @@ end
 operations.D = function()
   local session, attempt = argument(), argument()
   local server = owner_of(session)
-  if not server or (server ~= me and not claim(session, attempt)) then
+  if not server or (server ~= me and not take_session(session, attempt)) then
     return { 'D', 0 }
   end
   call('HSET', SESSIONS, session, me .. 'x')

@@ -2,7 +2,8 @@
 
 local events = {}
 
--- A hold or waiter is one array, packed.
+-- A hold or waiter is one array, packed. ORIGIN is, of a lease, the server that hears of it; a lease hangs on no session
+-- once it is granted.
 local RESOURCE, PERMITS, LIMIT, SESSION, TTL, REQUEST, TOKEN, TICKET, SINCE, ORIGIN, DETAILS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 
 local function read_hold(hold)
@@ -14,7 +15,6 @@ local function write_hold(hold, record)
   call('HSET', HOLDS, hold, cmsgpack.pack(record))
 end
 
--- Of a lease, the server that hears of it; a lease hangs on no session once it is granted.
 local function is_lease(record)
   return record[TTL] > 0
 end
@@ -97,7 +97,7 @@ local function tell(server, event)
 end
 
 -- Makes a session this server's, unless another has it by the same or a later attempt of its client.
-local function claim(session, attempt)
+local function take_session(session, attempt)
   local server, known = owner_of(session)
   if server and server ~= me then
     if known == 'x' or tonumber(known) >= tonumber(attempt) then
@@ -113,12 +113,13 @@ local function claim(session, attempt)
 end
 
 local function next_token()
-  last_token = math.max(last_token + 1, now_us)
-  return last_token
+  return math.max(last_token + 1, now_us)
 end
 
--- Makes a waiter or a new record a holder. The caller has checked that its permits are free, and writes the resource.
-local function become_holder(hold, record, resource, token)
+-- Makes a waiter or a new record a holder, with the next token. The caller has checked that its permits are free, and writes
+-- the resource.
+local function become_holder(hold, record, resource)
+  last_token = next_token()
   if record[TICKET] > 0 then
     call('ZREM', PARTIES, place(record, hold))
     resource.waiters = resource.waiters - 1
@@ -126,7 +127,7 @@ local function become_holder(hold, record, resource, token)
       call('ZREM', SESSION_HOLDS, record[SESSION] .. hold)
     end
   end
-  record[TOKEN], record[TICKET], record[SINCE] = token, 0, now_us
+  record[TOKEN], record[TICKET], record[SINCE] = last_token, 0, now_us
   resource.used = resource.used + record[PERMITS]
   resource.holders = resource.holders + 1
   write_hold(hold, record)
@@ -156,10 +157,8 @@ local function serve(name)
     end
     local server, attempt = owner_of(record[SESSION])
     local lives = server and attempt ~= 'x' and call('HGET', SERVERS, server) == epoch
-    local token = math.max(last_token + 1, now_us)
-    if lives and tell(server, { 'g', hold, token, now_us }) then
-      last_token = token
-      become_holder(hold, record, resource, token)
+    if lives and tell(server, { 'g', hold, next_token(), now_us }) then
+      become_holder(hold, record, resource)
       changed = true
     else
       passed_over = passed_over + 1

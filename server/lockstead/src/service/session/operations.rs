@@ -14,7 +14,7 @@ use lockstead_engine::{Answer, EngineError};
 
 use super::actor::{Actor, End};
 use super::message::{HeldHold, Message, Reply, SessionAsk};
-use super::pending::{Answered, Cancelling, Ticket, Waiting};
+use super::pending::{AcquireId, Answered, Cancelling, Waiting};
 use crate::service::engines::new_hold_id;
 use crate::service::error::Error;
 use crate::service::request::NotAcquired;
@@ -22,11 +22,11 @@ use crate::service::router::loss_reason;
 
 /// An engine's answer, with what it belongs to.
 pub(super) enum Done {
-    Acquire(Ticket, Result<Acquired, EngineError>),
+    Acquire(AcquireId, Result<Acquired, EngineError>),
     Release(u64, Result<Released, EngineError>),
     /// Whatever the engine answered: if it could not be reached, it sees to the cancel as soon as it can.
     Cancel(u64),
-    WaitOver(Ticket, Scope, Result<Cancelled, EngineError>),
+    WaitOver(AcquireId, Scope, Result<Cancelled, EngineError>),
     /// Something was done of which the client knows already.
     Undone,
     Resume(Result<Vec<HoldId>, EngineError>),
@@ -85,8 +85,8 @@ impl Actor {
             Either::Left(answer) => self.on_acquire_answered(request, waiting, answer.into_inner()),
             Either::Right(call) => {
                 // The grant may come before the answer.
-                let ticket = self.pending.ask(request, waiting);
-                self.own.track(call.map(move |result| Done::Acquire(ticket, result)).boxed());
+                let acquire = self.pending.ask(request, waiting);
+                self.own.track(call.map(move |result| Done::Acquire(acquire, result)).boxed());
             }
         }
     }
@@ -144,9 +144,9 @@ impl Actor {
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Acquire(ticket, result) => match self.pending.answered(ticket) {
-                Answered::Awaited(waiting) => self.on_acquire_answered(ticket.request, waiting, result),
-                Answered::Cancelled(waiting) => self.on_cancelled_acquire_answered(ticket.request, waiting, &result),
+            Done::Acquire(acquire, result) => match self.pending.answered(acquire) {
+                Answered::Awaited(waiting) => self.on_acquire_answered(acquire.request, waiting, result),
+                Answered::Cancelled(waiting) => self.on_cancelled_acquire_answered(acquire.request, waiting, &result),
                 Answered::Late => {}
             },
             Done::Release(request, Ok(Released { entries })) => {
@@ -157,7 +157,7 @@ impl Actor {
             }
             Done::Release(request, Err(error)) => self.fail(request, error),
             Done::Cancel(request) => self.refuse(request, Reason::Cancelled, Vec::new()),
-            Done::WaitOver(ticket, scope, result) => self.on_wait_over(ticket, scope, result),
+            Done::WaitOver(acquire, scope, result) => self.on_wait_over(acquire, scope, result),
             Done::Undone => {}
             Done::Resume(result) => self.on_resumed(result),
         }
@@ -196,7 +196,7 @@ impl Actor {
         }
     }
 
-    fn on_wait_over(&mut self, ticket: Ticket, scope: Scope, result: Result<Cancelled, EngineError>) {
+    fn on_wait_over(&mut self, acquire: AcquireId, scope: Scope, result: Result<Cancelled, EngineError>) {
         let holders = match result {
             // At the last moment: the news is in the mailbox, or about to be.
             Ok(Cancelled::Kept | Cancelled::GivenBack) => return,
@@ -204,15 +204,15 @@ impl Actor {
             Ok(Cancelled::Unknown) | Err(EngineError::Refused(_) | EngineError::Invalid(_)) => Vec::new(),
             Err(EngineError::Unavailable(_)) => {
                 // The wait is over all the same. What it may have got at the last moment is not for the client any more.
-                if self.pending.wait_over(ticket) {
-                    self.give_back(ticket.request, Some(scope), Done::Undone);
-                    self.refuse(ticket.request, Reason::WaitTimeout, Vec::new());
+                if self.pending.wait_over(acquire) {
+                    self.give_back(acquire.request, Some(scope), Done::Undone);
+                    self.refuse(acquire.request, Reason::WaitTimeout, Vec::new());
                 }
                 return;
             }
         };
-        if self.pending.wait_over(ticket) {
-            self.refuse(ticket.request, Reason::WaitTimeout, holders);
+        if self.pending.wait_over(acquire) {
+            self.refuse(acquire.request, Reason::WaitTimeout, holders);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use lockstead_core::{Scope, Time};
 
 /// They go by the client's numbers. A number can come again once its acquire is over, so what arrives late names the acquire
-/// itself, by its [`Ticket`].
+/// itself, by its [`AcquireId`].
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     asked: HashMap<u64, Asked>,
@@ -16,7 +16,7 @@ pub(super) struct Pending {
 
 /// One acquire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticket {
+pub(super) struct AcquireId {
     pub(super) request: u64,
     serial: u64,
 }
@@ -68,19 +68,19 @@ pub(super) enum Cancelling {
 
 impl Pending {
     /// The engine was asked and will answer later.
-    pub(super) fn ask(&mut self, request: u64, waiting: Waiting) -> Ticket {
+    pub(super) fn ask(&mut self, request: u64, waiting: Waiting) -> AcquireId {
         let serial = self.next_serial();
         self.asked.insert(request, Asked { serial, waiting, cancelled: false });
-        Ticket { request, serial }
+        AcquireId { request, serial }
     }
 
     /// That answer is here.
-    pub(super) fn answered(&mut self, ticket: Ticket) -> Answered {
-        match self.asked.get(&ticket.request) {
-            Some(asked) if asked.serial == ticket.serial => {}
+    pub(super) fn answered(&mut self, acquire: AcquireId) -> Answered {
+        match self.asked.get(&acquire.request) {
+            Some(asked) if asked.serial == acquire.serial => {}
             _ => return Answered::Late,
         }
-        match self.asked.remove(&ticket.request) {
+        match self.asked.remove(&acquire.request) {
             Some(Asked { waiting, cancelled: true, .. }) => Answered::Cancelled(waiting),
             Some(Asked { waiting, .. }) => Answered::Awaited(waiting),
             None => Answered::Late,
@@ -118,9 +118,9 @@ impl Pending {
     }
 
     /// It left its queue because its wait is over. False if it had been granted or cancelled before.
-    pub(super) fn wait_over(&mut self, ticket: Ticket) -> bool {
-        let waits = self.queued.get(&ticket.request).is_some_and(|queued| queued.serial == ticket.serial);
-        waits && self.leave_queue(ticket.request).is_some()
+    pub(super) fn wait_over(&mut self, acquire: AcquireId) -> bool {
+        let waits = self.queued.get(&acquire.request).is_some_and(|queued| queued.serial == acquire.serial);
+        waits && self.leave_queue(acquire.request).is_some()
     }
 
     fn leave_queue(&mut self, request: u64) -> Option<Waiting> {
@@ -137,11 +137,11 @@ impl Pending {
     }
 
     /// A wait that is over at `now`. It stays pending until it is removed, but is returned only once.
-    pub(super) fn pop_due(&mut self, now: Time) -> Option<(Ticket, Scope)> {
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<(AcquireId, Scope)> {
         let &(until, request) = self.deadlines.first().filter(|(until, _)| *until <= now)?;
         self.deadlines.remove(&(until, request));
         let queued = self.queued.get(&request)?;
-        Some((Ticket { request, serial: queued.serial }, queued.waiting.scope))
+        Some((AcquireId { request, serial: queued.serial }, queued.waiting.scope))
     }
 
     /// Forgets all of them.
@@ -194,9 +194,9 @@ mod tests {
     #[test]
     fn a_wait_begins_when_the_engine_has_answered() {
         let mut pending = Pending::default();
-        let ticket = pending.ask(1, waiting(Some(at(10))));
+        let acquire = pending.ask(1, waiting(Some(at(10))));
         assert_eq!((pending.next_deadline(), pending.queued()), (None, 0));
-        assert_eq!(pending.answered(ticket), Answered::Awaited(waiting(Some(at(10)))));
+        assert_eq!(pending.answered(acquire), Answered::Awaited(waiting(Some(at(10)))));
         pending.queue(1, waiting(Some(at(10))));
         assert_eq!((pending.next_deadline(), pending.queued()), (Some(at(10)), 1));
     }
@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn a_cancel_never_overtakes_its_acquire_and_hides_its_grant() {
         let mut pending = Pending::default();
-        let ticket = pending.ask(1, waiting(None));
+        let acquire = pending.ask(1, waiting(None));
         assert_eq!(pending.cancel(1), Cancelling::Later);
         assert_eq!(pending.granted(1), None);
-        assert_eq!(pending.answered(ticket), Answered::Cancelled(waiting(None)));
+        assert_eq!(pending.answered(acquire), Answered::Cancelled(waiting(None)));
         pending.queue(2, waiting(Some(at(10))));
         assert_eq!(pending.cancel(2), Cancelling::In(Scope::Cluster));
         assert_eq!((pending.granted(2), pending.next_deadline()), (None, None));
