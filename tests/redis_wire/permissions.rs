@@ -56,6 +56,19 @@ async fn every_part_of_the_rule_is_asked_for_when_it_is_missing() {
     }
 }
 
+/// Only an address with a number needs that one.
+#[tokio::test]
+async fn a_database_number_needs_a_permission_of_its_own() {
+    let redis = RedisServer::start().await;
+    permit(&redis, RULE).await;
+    let url = format!("redis://lockstead:secret@{}/5", redis.address());
+    let wire = Wire::new(Target::parse(&url, None).unwrap(), 0, ANSWER_WITHIN);
+    let told = refused(&wire).await;
+    assert!(matches!(&told, WireError::Misconfigured(sentence) if sentence.ends_with(": +select")), "{told:?}");
+    redis.command(&["ACL", "SETUSER", "lockstead", "+select"]).await;
+    swap(&wire.link(3).await.unwrap(), 3, "a").await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_taken_away_later_is_told_too() {
     let redis = RedisServer::start().await;

@@ -78,7 +78,9 @@ static OPERATE: LazyLock<Script> = LazyLock::new(|| Script::new(source(), true))
 static OPERATE_IN_ANY_EPOCH: LazyLock<Script> = LazyLock::new(|| {
     let check = "if meta[1] ~= replid then";
     let joined = "call('HGET', SERVERS, me) ~= epoch";
-    let unchecked = source().replace(check, "epoch, window = 'any', 0\nif false then").replace(joined, "false");
+    let source = source();
+    assert!(source.contains(check) && source.contains(joined), "the rule to be broken is written in another way");
+    let unchecked = source.replace(check, "epoch, window = 'any', 0\nif false then").replace(joined, "false");
     Script::new(unchecked, true)
 });
 

@@ -20,6 +20,9 @@ pub(super) use read::{read_holds, read_made, read_reason};
 /// What callers hear while Redis is away.
 pub(super) const AWAY: &str =
     "the store that keeps the truth can't be reached just now; try again, or see this server's /readyz";
+/// What callers hear after a script failed.
+pub(super) const DAMAGED: &str =
+    "the store that keeps the truth does not make sense just now; try again, or see this server's /readyz";
 /// What callers hear who want something at once, while nothing can be granted.
 const NOT_YET: &str = "the store that keeps the truth has restarted, and holders come first: nothing is granted for a moment; try again, or wait";
 /// What those hear who name a hold that its server has yet to say again.

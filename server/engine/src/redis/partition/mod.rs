@@ -13,7 +13,7 @@ use lockstead_clock::{now, sleep_until, time};
 use lockstead_core::{EndReason, Event, Time};
 use tokio::sync::mpsc;
 
-use super::call::{AWAY, At, Call, Then};
+use super::call::{AWAY, At, Call, DAMAGED, Then};
 use super::record;
 use super::status::Status;
 use super::table::{Index, State};
@@ -344,7 +344,7 @@ impl Partition {
             Err(Break::Wire(WireError::Script(why))) => {
                 tracing::error!(%why, "a script failed: the keys of its partition are damaged, or it has a defect");
                 for call in calls {
-                    call.fail(&self.shared, self.index, AWAY);
+                    call.fail(&self.shared, self.index, DAMAGED);
                 }
                 Err(WireError::Script(why).into())
             }

@@ -85,6 +85,9 @@ pub(super) fn of_greeting(error: &RedisError, target: &Target, peer: Peer, node:
             WireError::Broken(format!("{node} closed the connection at once{hint}"))
         }
         (ErrorKind::Io, _) => WireError::Broken(format!("{node}: {text}")),
+        _ if text.contains("refused to switch database") && text.contains("no permissions") => {
+            permission::lacking_database(node)
+        }
         _ if text.contains("refused to switch database") => misconfigured("has no database of the number in --redis"),
         _ if text.contains("max number of clients") => {
             WireError::Elsewhere(format!("Redis at {node} takes no more connections (maxclients)"))

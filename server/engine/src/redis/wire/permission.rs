@@ -111,6 +111,11 @@ pub(super) fn lacking(node: &Address) -> WireError {
     sentence(node, RULE)
 }
 
+/// For a user who may not use the database of the number in the address. Only those who name one need it.
+pub(super) fn lacking_database(node: &Address) -> WireError {
+    sentence(node, "+select")
+}
+
 /// The user's name is not repeated: it may be a password that was written in the wrong place.
 fn sentence(node: &Address, rules: &str) -> WireError {
     WireError::Misconfigured(format!(
