@@ -9,9 +9,9 @@ use tokio::runtime::Runtime;
 
 use crate::steps::{Ask, Who};
 
-/// How soon a call is given up follows from it. Two servers that reach 16 partitions at once, in each case anew, keep a busy
-/// machine waiting for longer than other tests do.
-const CLUSTER_LEASE: Duration = Duration::from_secs(5);
+/// How soon a call is given up follows from it, and here none may fail. Two servers that reach 16 partitions at once, in
+/// each case anew, keep a busy machine waiting for longer than other tests do.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// A kind of Redis.
 pub(crate) trait Site: 'static {
@@ -42,7 +42,10 @@ impl Site for OneRedis {
         WORLD.get_or_init(|| {
             let runtime = runtime();
             let redis = runtime.block_on(shared_redis());
-            World { runtime, settings: Box::new(|| RedisSettings { partitions: 1, ..settings(redis) }) }
+            World {
+                runtime,
+                settings: Box::new(|| RedisSettings { partitions: 1, server_lease: LEASE, ..settings(redis) }),
+            }
         })
     }
 }
@@ -53,7 +56,7 @@ impl Site for Cluster {
         WORLD.get_or_init(|| {
             let runtime = runtime();
             let url = runtime.block_on(shared_cluster()).url();
-            let settings = move || RedisSettings { server_lease: CLUSTER_LEASE, ..settings_at(&url) };
+            let settings = move || RedisSettings { server_lease: LEASE, ..settings_at(&url) };
             World { runtime, settings: Box::new(settings) }
         })
     }
