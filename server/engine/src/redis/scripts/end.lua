@@ -3,9 +3,15 @@
 if not in_window then
   sweep()
 end
+define_usual()
 local results = {}
 while at < #ARGV do
-  results[#results + 1] = operations[argument()]()
+  local letter = argument()
+  if not operations[letter] then
+    define_queries()
+    define_joining()
+  end
+  results[#results + 1] = operations[letter]()
 end
 if last_token ~= first_token or last_ticket ~= first_ticket then
   call('HSET', META, 'token', string.format('%.0f', last_token), 'ticket', string.format('%.0f', last_ticket))

@@ -62,6 +62,19 @@ local function position_of(record, hold)
   return call('ZLEXCOUNT', PARTIES, '[' .. record[RESOURCE] .. '\0w', '[' .. place(record, hold))
 end
 
+-- Who holds a resource, oldest first, as everybody may see it.
+local function describe_holders(name, at_most)
+  local described = {}
+  for _, member in ipairs(holders_of(name, at_most)) do
+    local hold = hold_at(member)
+    local record = read_hold(hold)
+    local due = is_lease(record) and tonumber(call('ZSCORE', DUE, 'h' .. hold)) or 0
+    described[#described + 1] =
+      { record[DETAILS], record[TOKEN], record[PERMITS], record[LIMIT], record[SINCE], due }
+  end
+  return described
+end
+
 -- The server of a session, and the client's count of its resumes; `x` instead of a count while the session is ending.
 local function owner_of(session)
   local text = call('HGET', SESSIONS, session)
@@ -288,4 +301,6 @@ local function number_argument()
   return tonumber(argument())
 end
 
+-- By their letters. What defines them is a function of its own: what that has from here it passes on to the functions it
+-- makes, which is much cheaper than for each to be given it anew; and only what is asked for is defined.
 local operations = {}
