@@ -68,6 +68,8 @@ use tokio::task::JoinHandle;
 
 use crate::{Answer, Capabilities, Engine, EngineError, Listener, Readiness, Result, SharedKey, at_hand};
 use call::{AWAY, Call, Then, give_back, move_session};
+#[doc(hidden)]
+pub use partition::KEYS;
 use partition::Partition;
 use promises::Promises;
 use record::{hold_bytes, prefix_bytes, resource_bytes, session_bytes};
@@ -86,7 +88,9 @@ static OPERATE_IN_ANY_EPOCH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(unchecked, true)
 });
 
-fn source() -> String {
+/// What Redis is told to do, for benchmarks that ask how fast it is without a server.
+#[doc(hidden)]
+pub fn source() -> String {
     let parts = [
         include_str!("scripts/begin.lua"),
         include_str!("scripts/state.lua"),
