@@ -21,6 +21,7 @@ mod proxy;
 mod raw_session;
 pub mod redis;
 
+pub use daemon::Daemon;
 pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;
