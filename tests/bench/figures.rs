@@ -30,6 +30,8 @@ pub(crate) const FULL_NANOS: &str = "ns_when_full";
 pub(crate) const SMALL_NANOS: &str = "ns_when_small";
 /// How many times as long as a small one the full one takes.
 pub(crate) const GROWTH: &str = "full_to_small";
+/// The same for locks that nobody holds.
+pub(crate) const GROWTH_OF_FREE: &str = "full_to_small_of_free";
 /// All operations that were done, those of the warm-up included.
 pub(crate) const DONE: &str = "done";
 

@@ -1,6 +1,7 @@
 //! Many workers that do the same again and again until the time is over.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -34,12 +35,6 @@ impl Measured {
             _ = self.latencies.record(end.saturating_sub(start));
         }
     }
-
-    pub(crate) fn add(&mut self, other: &Self) -> Result<(), Failure> {
-        self.latencies.add(&other.latencies)?;
-        self.done += other.done;
-        Ok(())
-    }
 }
 
 /// When a measurement begins to count, and when it ends.
@@ -68,13 +63,43 @@ impl Span {
 
 /// Runs each worker's operation in a loop, all side by side.
 pub(crate) async fn run<O: Operation>(time: Duration, workers: Vec<O>) -> Result<Measured, Failure> {
-    let span = Span::starting_now(time);
-    let tasks: Vec<_> = workers.into_iter().map(|worker| tokio::spawn(repeat(worker, span))).collect();
-    let mut measured = Measured::during(span)?;
+    let measured = Shared::during(Span::starting_now(time))?;
+    let tasks: Vec<_> = workers.into_iter().map(|worker| tokio::spawn(repeat(worker, measured.clone()))).collect();
     for task in tasks {
-        measured.add(&task.await??)?;
+        task.await??;
     }
-    Ok(measured)
+    Ok(measured.take())
+}
+
+/// What workers measure together. One for each would be hundreds of histograms that push each other, and what is measured,
+/// out of the processor's cache.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) span: Span,
+    measured: Arc<Mutex<Measured>>,
+}
+
+impl Shared {
+    pub(crate) fn during(span: Span) -> Result<Self, Failure> {
+        Ok(Self { span, measured: Arc::new(Mutex::new(Measured::during(span)?)) })
+    }
+
+    /// See [`Measured::record`].
+    pub(crate) fn record(&self, start: u64, end: u64) {
+        self.lock().record(start, end);
+    }
+
+    /// All that was measured.
+    pub(crate) fn take(&self) -> Measured {
+        let mut measured = self.lock();
+        let nothing = Histogram::new_from(&measured.latencies);
+        let latencies = std::mem::replace(&mut measured.latencies, nothing);
+        Measured { span: self.span, latencies, done: measured.done }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a worker does again and again.
@@ -83,14 +108,13 @@ pub(crate) trait Operation: Send + 'static {
     fn once(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-async fn repeat(mut operation: impl Operation, span: Span) -> Result<Measured, Failure> {
-    let mut measured = Measured::during(span)?;
+async fn repeat(mut operation: impl Operation, measured: Shared) -> Result<(), Failure> {
     let mut start = nanos();
-    while start < span.to {
+    while start < measured.span.to {
         operation.once().await?;
         let end = nanos();
         measured.record(start, end);
         start = end;
     }
-    Ok(measured)
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::clock::nanos;
-use crate::load::{Measured, Operation, Span, run};
+use crate::load::{Measured, Operation, Shared, Span, run};
 
 const CONTENDED: &str = "compare/hand-over";
 
@@ -45,34 +45,35 @@ impl<L: Locker> Operation for Pair<L> {
 }
 
 /// One lock that all workers of a client want: each waits, holds for no time at all, and waits again. What is measured is
-/// the time from one's beginning to release until the next one knows that it holds.
+/// the time from one's beginning to release until another one knows that it holds. (Where there is no queue, a worker often
+/// takes again what it has just released; that is no hand-over.)
 pub(crate) async fn hand_over<L: Locker>(address: &str, waiters: usize, time: Duration) -> Result<Measured, Failure> {
     let lockers = L::open(address, waiters).await?;
-    let span = Span::starting_now(time);
+    let measured = Shared::during(Span::starting_now(time))?;
     let released_at = Arc::new(AtomicU64::new(0));
-    let tasks: Vec<_> =
-        lockers.into_iter().map(|locker| tokio::spawn(take_turns(locker, released_at.clone(), span))).collect();
-    let mut measured = Measured::during(span)?;
+    let take_turns = |locker| tokio::spawn(take_turns(locker, released_at.clone(), measured.clone()));
+    let tasks: Vec<_> = lockers.into_iter().map(take_turns).collect();
     for task in tasks {
-        measured.add(&task.await??)?;
+        task.await??;
     }
-    Ok(measured)
+    Ok(measured.take())
 }
 
 /// `released_at`: when the last holder began to release; only a holder reads or writes it.
-async fn take_turns<L: Locker>(mut locker: L, released_at: Arc<AtomicU64>, span: Span) -> Result<Measured, Failure> {
-    let mut measured = Measured::during(span)?;
+async fn take_turns<L: Locker>(mut locker: L, released_at: Arc<AtomicU64>, measured: Shared) -> Result<(), Failure> {
+    let mut mine = 0;
     loop {
         let held = locker.acquire(CONTENDED).await?;
         let now = nanos();
         let released = released_at.load(Ordering::Acquire);
-        if released > 0 {
+        if released > 0 && released != mine {
             measured.record(released, now);
         }
-        released_at.store(nanos(), Ordering::Release);
+        mine = nanos();
+        released_at.store(mine, Ordering::Release);
         locker.release(held).await?;
-        if now >= span.to {
-            return Ok(measured);
+        if now >= measured.span.to {
+            return Ok(());
         }
     }
 }

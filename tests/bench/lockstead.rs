@@ -1,5 +1,6 @@
 //! Lockstead, by its Rust client: over each engine, on a session and as unary calls.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -70,22 +71,37 @@ pub(crate) struct Lockstead<const NODE: bool> {
     _lock_dir: Option<TempDir>,
 }
 
+/// Starts a server, which the kernel kills if this program ends in any way.
+pub(crate) fn serve(flags: &[&str]) -> Server {
+    let plain = lockstead_tests::serve();
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(plain.get_program()).args(plain.get_args());
+    command.args(["--listen", "127.0.0.1:0"]).args(flags).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Server::start_as(command)
+}
+
 /// Over the memory engine.
 pub(crate) fn memory() -> Lockstead<false> {
-    Lockstead { name: "memory", server: Server::start(), redis: None, _lock_dir: None }
+    Lockstead { name: "memory", server: serve(&[]), redis: None, _lock_dir: None }
 }
 
 /// Over the kernel's file locks.
 pub(crate) fn node() -> Result<Lockstead<true>, Failure> {
     let folder = tempfile::tempdir()?;
-    let server = Server::start_with(&["--lock-dir", &folder.path().to_string_lossy()]);
+    let server = serve(&["--lock-dir", &folder.path().to_string_lossy()]);
     Ok(Lockstead { name: "node", server, redis: None, _lock_dir: Some(folder) })
 }
 
 /// Over Redis; ready when it grants.
 pub(crate) async fn redis() -> Result<Lockstead<false>, Failure> {
     let redis = RedisServer::start_with(&APPENDING).await;
-    let server = Server::start_with(&["--redis", &redis.url()]);
+    let server = serve(&["--redis", &redis.url()]);
     // Redis is empty, so nothing is granted before one server lease has passed.
     let client = Client::connect(&server.url).await?;
     client.lock("compare/ready").acquire().await?.release().await?;

@@ -35,7 +35,7 @@ const CONTENDERS: [&str; 14] = [
 
 const PORTALOCKER: &str = "portalocker";
 
-async fn start(name: &str) -> Result<Box<dyn Contender>, Failure> {
+async fn start(name: &'static str) -> Result<Box<dyn Contender>, Failure> {
     Ok(match name {
         "memory" => Box::new(lockstead::memory()),
         "redis" => Box::new(lockstead::redis().await?),
@@ -60,7 +60,8 @@ pub(crate) async fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut results = Results::new(args);
     let mut contenders = Vec::new();
     for name in CONTENDERS.into_iter().filter(|name| is_wanted(&args.only, name)) {
-        match start(name).await {
+        // One that panics in its start is one that is not there, too.
+        match tokio::spawn(start(name)).await.unwrap_or_else(|panic| Err(panic.into())) {
             Ok(contender) => contenders.push(contender),
             Err(why) => results.is_missing(name, &why.to_string()),
         }

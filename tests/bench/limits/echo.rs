@@ -64,30 +64,10 @@ impl Echo {
         Ok(EchoServiceClient::new(endpoint.connect().await?))
     }
 
-    /// One stream with so many messages on their way.
+    /// One stream with so many messages on their way. In a task of its own: the thread that waits for all tasks is slow to
+    /// be woken.
     async fn stream(&self, in_flight: usize, time: Duration) -> Result<Measured, Failure> {
-        let (sender, requests) = mpsc::channel(in_flight);
-        let message = |request_id| wire::EchoStreamRequest { request_id, payload: vec![7; PAYLOAD_BYTES] };
-        let mut answers = self.connect().await?.echo_stream(ReceiverStream::new(requests)).await?.into_inner();
-        let span = Span::starting_now(time);
-        let mut sent_at = Vec::with_capacity(in_flight);
-        for request_id in 0..u64::try_from(in_flight)? {
-            sent_at.push(nanos());
-            sender.send(message(request_id)).await?;
-        }
-        let mut measured = Measured::during(span)?;
-        while let Some(answer) = answers.message().await? {
-            let now = nanos();
-            if now >= span.to {
-                break;
-            }
-            let slot = usize::try_from(answer.request_id)?;
-            let sent = sent_at.get_mut(slot).ok_or("an echo of something never sent")?;
-            measured.record(*sent, now);
-            *sent = now;
-            sender.send(message(answer.request_id)).await?;
-        }
-        Ok(measured)
+        tokio::spawn(exchange(self.connect().await?, in_flight, time)).await?
     }
 
     /// So many workers, each with one call at a time.
@@ -95,6 +75,35 @@ impl Echo {
         let client = self.connect().await?;
         run(time, (0..in_flight).map(|_| UnaryEcho(client.clone())).collect()).await
     }
+}
+
+async fn exchange(
+    mut client: EchoServiceClient<Channel>,
+    in_flight: usize,
+    time: Duration,
+) -> Result<Measured, Failure> {
+    let (sender, requests) = mpsc::channel(in_flight);
+    let message = |request_id| wire::EchoStreamRequest { request_id, payload: vec![7; PAYLOAD_BYTES] };
+    let mut answers = client.echo_stream(ReceiverStream::new(requests)).await?.into_inner();
+    let span = Span::starting_now(time);
+    let mut sent_at = Vec::with_capacity(in_flight);
+    for request_id in 0..u64::try_from(in_flight)? {
+        sent_at.push(nanos());
+        sender.send(message(request_id)).await?;
+    }
+    let mut measured = Measured::during(span)?;
+    while let Some(answer) = answers.message().await? {
+        let now = nanos();
+        if now >= span.to {
+            break;
+        }
+        let slot = usize::try_from(answer.request_id)?;
+        let sent = sent_at.get_mut(slot).ok_or("an echo of something never sent")?;
+        measured.record(*sent, now);
+        *sent = now;
+        sender.send(message(answer.request_id)).await?;
+    }
+    Ok(measured)
 }
 
 struct UnaryEcho(EchoServiceClient<Channel>);

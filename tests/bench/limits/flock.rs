@@ -14,7 +14,7 @@ use crate::Failure;
 use crate::clock::nanos;
 use crate::contender::{Contender, Measuring, Workload};
 use crate::figures::of_operations;
-use crate::load::{Measured, Span};
+use crate::load::{Measured, Shared, Span};
 
 pub(crate) struct Flock {
     folder: TempDir,
@@ -70,24 +70,23 @@ fn pairs(path: &Path, span: Span) -> Result<Measured, Failure> {
 }
 
 async fn hand_over(path: PathBuf, threads: usize, time: Duration) -> Result<Measured, Failure> {
-    let span = Span::starting_now(time);
+    let measured = Shared::during(Span::starting_now(time))?;
     let released_at = Arc::new(AtomicU64::new(0));
     let take_turns = |_| {
-        let (path, released_at) = (path.clone(), released_at.clone());
-        tokio::task::spawn_blocking(move || take_turns(&path, &released_at, span))
+        let (path, released_at, measured) = (path.clone(), released_at.clone(), measured.clone());
+        tokio::task::spawn_blocking(move || take_turns(&path, &released_at, &measured))
     };
     let workers: Vec<_> = (0..threads).map(take_turns).collect();
-    let mut measured = Measured::during(span)?;
     for worker in workers {
-        measured.add(&worker.await??)?;
+        worker.await??;
     }
-    Ok(measured)
+    Ok(measured.take())
 }
 
 /// A thread mostly takes again what it has just released, before the kernel has woken anybody: only what went to another
 /// counts. `released_at`: when the last holder began to release.
-fn take_turns(path: &Path, released_at: &AtomicU64, span: Span) -> Result<Measured, Failure> {
-    let (file, mut measured) = (open(path)?, Measured::during(span)?);
+fn take_turns(path: &Path, released_at: &AtomicU64, measured: &Shared) -> Result<(), Failure> {
+    let file = open(path)?;
     let mut mine = 0;
     loop {
         flock(&file, FlockOperation::LockExclusive)?;
@@ -99,8 +98,8 @@ fn take_turns(path: &Path, released_at: &AtomicU64, span: Span) -> Result<Measur
         mine = nanos();
         released_at.store(mine, Ordering::Release);
         flock(&file, FlockOperation::Unlock)?;
-        if now >= span.to {
-            return Ok(measured);
+        if now >= measured.span.to {
+            return Ok(());
         }
     }
 }

@@ -113,7 +113,7 @@ pub(crate) async fn start(name: &'static str, flags: &[&str]) -> Result<Service<
     arguments.extend(["--listen-peer-urls", &peers_url, "--initial-advertise-peer-urls", &peers_url]);
     arguments.extend(["--initial-cluster", &cluster, "--quota-backend-bytes", QUOTA_BYTES]);
     arguments.extend(flags);
-    let etcd = Daemon::start("etcd", &arguments, "ready to serve client requests").await;
+    let etcd = Daemon::start("etcd", &arguments, "serving client traffic").await;
     let process = etcd.id();
     Ok(Service::new(name, clients_url, vec![process], Member::Etcd, (etcd, clients, peers, folder)))
 }

@@ -8,8 +8,8 @@ use super::targets::Judged;
 use super::{Results, Row};
 use crate::contender::Workload;
 use crate::figures::{
-    BYTES_PER_HOLD, CLIENT_CPU, FULL_NANOS, GAVE_UP, GROWTH, IDLE_CPU, KIB_PER_SESSION, P50, P99, PER_SECOND, SECONDS,
-    SERVER_CPU, SMALL_NANOS,
+    BYTES_PER_HOLD, CLIENT_CPU, FULL_NANOS, GAVE_UP, GROWTH, GROWTH_OF_FREE, IDLE_CPU, KIB_PER_SESSION, P50, P99,
+    PER_SECOND, SECONDS, SERVER_CPU, SMALL_NANOS,
 };
 
 /// A column: its head, and the figure below.
@@ -23,13 +23,14 @@ const OF_OPERATIONS: [Column; 5] = [
     ("CPU µs, server", SERVER_CPU),
 ];
 const OF_CROWDS: [Column; 2] = [("seconds", SECONDS), ("gave up", GAVE_UP)];
-const OF_SCALE: [Column; 6] = [
+const OF_SCALE: [Column; 7] = [
     ("KiB a session", KIB_PER_SESSION),
     ("idle CPU %", IDLE_CPU),
     ("bytes a hold", BYTES_PER_HOLD),
     ("ns when small", SMALL_NANOS),
     ("ns when full", FULL_NANOS),
     ("full to small", GROWTH),
+    ("the same, free locks", GROWTH_OF_FREE),
 ];
 
 /// A table: its title, whether a workload belongs to it, and its columns.

@@ -6,7 +6,9 @@ use super::Results;
 use super::spread::{Spread, number};
 use crate::contender::Workload;
 use crate::crowd::Crowd;
-use crate::figures::{BYTES_PER_HOLD, GAVE_UP, GROWTH, IDLE_CPU, KIB_PER_SESSION, P50, PER_SECOND, SECONDS, count};
+use crate::figures::{
+    BYTES_PER_HOLD, GAVE_UP, GROWTH, GROWTH_OF_FREE, IDLE_CPU, KIB_PER_SESSION, P50, PER_SECOND, SECONDS, count,
+};
 use crate::plan::Plan;
 
 /// An acquire and a release are two messages each way.
@@ -175,8 +177,10 @@ impl Judge<'_> {
         self.absolute("5", "KiB of the server a session".to_owned(), sessions(KIB_PER_SESSION), Bound::AtMost(40.0));
         self.absolute("5", "idle CPU, % of a core".to_owned(), sessions(IDLE_CPU), Bound::AtMost(5.0));
         self.absolute("5", "bytes of the engine a hold".to_owned(), holds(BYTES_PER_HOLD), Bound::AtMost(500.0));
-        let what = format!("cost of an operation with {} holds to that with {}", plan.holds, plan.holds / 1_000);
-        self.absolute("5", what, holds(GROWTH), Bound::AtMost(1.5));
+        for (growth, of) in [(GROWTH_OF_FREE, "free locks"), (GROWTH, "held locks at random")] {
+            let what = format!("cost of a pair, {} holds to {}, of {of}", plan.holds, plan.holds / 1_000);
+            self.absolute("5", what, holds(growth), Bound::AtMost(1.5));
+        }
         // A queue a hundred times as long: by so much its logarithm grows.
         let logarithms = count(plan.queue).ln() / count(plan.queue / 100).max(2.0).ln();
         let what = format!("cost of a grant in a queue of {} to that in one of {}", plan.queue, plan.queue / 100);

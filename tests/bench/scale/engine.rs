@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::Failure;
 use crate::clock::{nanos, resident_kib_of};
-use crate::figures::{BYTES_PER_HOLD, FULL_NANOS, Figures, GROWTH, SMALL_NANOS, count, real};
+use crate::figures::{BYTES_PER_HOLD, FULL_NANOS, Figures, GROWTH, GROWTH_OF_FREE, SMALL_NANOS, count, real};
 
 /// Holds of a session; a full session may have twice as many.
 const OF_SESSION: usize = 100_000;
@@ -43,7 +43,7 @@ pub(crate) async fn measure(args: EngineArgs) -> Result<(), Failure> {
 
 /// So many holds, in a process of its own, whose memory is that of the engine alone.
 pub(crate) async fn holds(count: usize) -> Result<Figures, Failure> {
-    in_a_process("holds", count, &[BYTES_PER_HOLD, FULL_NANOS, SMALL_NANOS, GROWTH]).await
+    in_a_process("holds", count, &[BYTES_PER_HOLD, FULL_NANOS, SMALL_NANOS, GROWTH, GROWTH_OF_FREE]).await
 }
 
 /// So many waiters for one lock.
@@ -105,6 +105,16 @@ impl Bench {
         }
         Ok(real(nanos() - start) / count(TIMED))
     }
+
+    /// Takes and gives back locks that nobody holds, each another one. Nanoseconds for the two.
+    async fn take_free(&mut self) -> Result<f64, Failure> {
+        let start = nanos();
+        for at in 0..TIMED {
+            let (hold, _) = self.acquire(&format!("compare/free/{at:07}"), session_of(0)).await?;
+            self.release(hold, session_of(0)).await?;
+        }
+        Ok(real(nanos() - start) / count(TIMED))
+    }
 }
 
 fn session_of(at: usize) -> SessionId {
@@ -123,7 +133,7 @@ async fn measure_holds(holds_max: usize) -> Result<Figures, Failure> {
     for at in 0..small {
         holds.push(bench.acquire(&lock_of(at), session_of(at)).await?.0);
     }
-    let small_nanos = bench.turn_over(&mut holds).await?;
+    let (small_nanos, small_free) = (bench.turn_over(&mut holds).await?, bench.take_free().await?);
     let before = resident_kib_of(process)?;
     for at in small..holds_max {
         holds.push(bench.acquire(&lock_of(at), session_of(at)).await?.0);
@@ -131,12 +141,13 @@ async fn measure_holds(holds_max: usize) -> Result<Figures, Failure> {
     // The ids that are kept here are none of the engine's memory.
     let own_bytes = count((holds_max - small) * size_of::<HoldId>());
     let grown = real(resident_kib_of(process)?.saturating_sub(before)) * 1024.0 - own_bytes;
-    let full_nanos = bench.turn_over(&mut holds).await?;
+    let (full_nanos, full_free) = (bench.turn_over(&mut holds).await?, bench.take_free().await?);
     Ok(Figures::from([
         (BYTES_PER_HOLD, grown / count(holds_max - small)),
         (SMALL_NANOS, small_nanos),
         (FULL_NANOS, full_nanos),
         (GROWTH, full_nanos / small_nanos),
+        (GROWTH_OF_FREE, full_free / small_free),
     ]))
 }
 

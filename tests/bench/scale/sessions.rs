@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use lockstead_client::{Client, Guard};
-use lockstead_tests::Server;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::Failure;
 use crate::clock::{cpu_nanos_of, nanos, resident_kib_of};
 use crate::figures::{Figures, IDLE_CPU, KIB_PER_SESSION, count, real};
+use crate::lockstead::serve;
 
 /// So many connect at the same time.
 const CONNECT_AT_ONCE: usize = 64;
@@ -48,7 +48,7 @@ async fn hold_on(args: &HoldArgs, session: usize) -> Result<(Client, Vec<Guard>)
 
 /// On a server of its own: one that has done other things keeps the memory for it.
 pub(crate) async fn measure(sessions: usize, locks_each: usize, idle: Duration) -> Result<Figures, Failure> {
-    let server = Server::start();
+    let server = serve(&[]);
     let empty = resident_kib_of(server.id())?;
     let mut command = Command::new(lockstead_tests::program("lockstead-compare"));
     command.args(["hold", &server.url, &sessions.to_string(), &locks_each.to_string()]).kill_on_drop(true);
