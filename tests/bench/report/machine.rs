@@ -11,6 +11,8 @@ pub(super) struct Machine {
     pub(super) cores: usize,
     pub(super) kernel: String,
     pub(super) is_release_build: bool,
+    /// How many threads wanted a core in the minute before anything was measured: noise, where it is not near zero.
+    pub(super) load_before: f64,
     pub(super) versions: Vec<String>,
 }
 
@@ -26,9 +28,15 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: kernel.trim().to_owned(),
             is_release_build: !cfg!(debug_assertions),
+            load_before: load(),
             versions: programs.iter().filter_map(|(program, flag)| version(program, flag)).collect(),
         }
     }
+}
+
+fn load() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().and_then(|minute| minute.parse().ok()).unwrap_or(f64::NAN)
 }
 
 /// The first line of what a program says of itself.

@@ -22,6 +22,7 @@ use targets::Judged;
 pub(crate) struct Results {
     rounds: usize,
     seconds: f64,
+    machine: Machine,
     /// In the order in which they were measured first.
     rows: Vec<Row>,
     missing: Vec<Missing>,
@@ -44,7 +45,8 @@ struct Missing {
 
 impl Results {
     pub(crate) fn new(args: &RunArgs) -> Self {
-        Self { rounds: args.rounds, seconds: args.time.as_secs_f64(), rows: Vec::new(), missing: Vec::new() }
+        let (rounds, seconds, machine) = (args.rounds, args.time.as_secs_f64(), Machine::look());
+        Self { rounds, seconds, machine, rows: Vec::new(), missing: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, round: usize, workload: Workload, contender: &'static str, figures: Figures) {
@@ -115,7 +117,6 @@ struct Measurement<'a> {
 
 /// Prints the tables, and writes all files.
 pub(crate) fn write(results: &Results, args: &RunArgs) -> Result<(), Failure> {
-    let machine = Machine::look();
     let judged = targets::judge(results, &args.plan);
     let measured = results.rows.iter().map(|row| Measurement {
         workload: row.workload.to_string(),
@@ -123,7 +124,7 @@ pub(crate) fn write(results: &Results, args: &RunArgs) -> Result<(), Failure> {
         figures: row.figures(),
     });
     let document = Document {
-        machine: &machine,
+        machine: &results.machine,
         rounds: results.rounds,
         seconds_each: results.seconds,
         measured: measured.collect(),
@@ -131,7 +132,7 @@ pub(crate) fn write(results: &Results, args: &RunArgs) -> Result<(), Failure> {
         missing: &results.missing,
     };
     let json = serde_json::to_string_pretty(&document)? + "\n";
-    let markdown = tables::all(results, &machine, &judged);
+    let markdown = tables::all(results, &judged);
     let plot = plot::draw(results, &args.plan)?;
     println!("{markdown}");
     std::fs::create_dir_all(&args.out)?;

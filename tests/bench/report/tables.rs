@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::machine::Machine;
 use super::spread::number;
 use super::targets::Judged;
 use super::{Results, Row};
@@ -37,13 +36,16 @@ const OF_SCALE: [Column; 7] = [
 type Section = (&'static str, fn(Workload) -> bool, &'static [Column]);
 
 /// All of them.
-pub(super) fn all(results: &Results, machine: &Machine, judged: &[Judged]) -> String {
+pub(super) fn all(results: &Results, judged: &[Judged]) -> String {
+    let machine = &results.machine;
     let mut text = String::new();
     let build = if machine.is_release_build { "release" } else { "debug" };
     line(&mut text, &format!("{}, {} cores, Linux {}; {build} build.", machine.cpu, machine.cores, machine.kernel));
     line(&mut text, &format!("{}.", machine.versions.join("; ")));
     let (rounds, seconds) = (results.rounds, number(results.seconds));
-    line(&mut text, &format!("Rounds: {rounds}, of {seconds} s for each measurement. Median (smallest to largest).\n"));
+    line(&mut text, &format!("Rounds: {rounds}, of {seconds} s for each measurement. Median (smallest to largest)."));
+    let (load, cores) = (number(machine.load_before), machine.cores);
+    line(&mut text, &format!("Load of the machine in the minute before: {load}, of {cores} cores; 0 is quiet.\n"));
     targets(&mut text, judged);
     let sections: [Section; 5] = [
         ("Acquire and release", |workload| matches!(workload, Workload::Pairs { .. }), &OF_OPERATIONS),
