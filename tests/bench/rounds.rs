@@ -6,6 +6,7 @@ use crate::clock::{cpu_nanos_of, own_cpu_nanos};
 use crate::contender::{Contender, Workload};
 use crate::crowd::Crowd;
 use crate::figures::{CLIENT_CPU, DONE, Figures, SERVER_CPU, real};
+use crate::limits::echo::Callers;
 use crate::limits::scripts::Batches;
 use crate::limits::{echo, flock, publish, scripts};
 use crate::peers::{direct_redis, etcd, portalocker, zookeeper};
@@ -16,11 +17,12 @@ use crate::{Failure, RunArgs, lockstead, report};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// All who can be compared: Lockstead over its engines, its limits, its peers.
-const CONTENDERS: [&str; 14] = [
+const CONTENDERS: [&str; 15] = [
     "memory",
     "redis",
     "node",
     "echo",
+    "echo to many callers",
     "scripts one by one",
     "scripts by partition",
     "scripts batched",
@@ -40,7 +42,8 @@ async fn start(name: &'static str) -> Result<Box<dyn Contender>, Failure> {
         "memory" => Box::new(lockstead::memory()),
         "redis" => Box::new(lockstead::redis().await?),
         "node" => Box::new(lockstead::node()?),
-        "echo" => Box::new(echo::start()),
+        "echo" => Box::new(echo::start(Callers::One)),
+        "echo to many callers" => Box::new(echo::start(Callers::Many)),
         "scripts one by one" => Box::new(scripts::start(Batches::None).await?),
         "scripts by partition" => Box::new(scripts::start(Batches::ByPartition).await?),
         "scripts batched" => Box::new(scripts::start(Batches::Largest).await?),

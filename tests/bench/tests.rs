@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Those that need nothing but what the tests have installed anyway.
-const CONTENDERS: &str = "memory,redis,node,echo,scripts one by one,scripts by partition,scripts batched,redis publish,flock,direct redis lock";
+const CONTENDERS: &str = "memory,redis,node,echo,echo to many callers,scripts one by one,scripts by partition,scripts batched,redis publish,flock,direct redis lock";
 
 fn compare(folder: &Path) -> Value {
     let mut command = Command::new(lockstead_tests::program("lockstead-compare"));

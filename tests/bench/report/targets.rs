@@ -103,6 +103,9 @@ impl Judge<'_> {
                 MESSAGES_OF_A_PAIR,
                 Bound::AtLeast(0.5),
             );
+            let many = "echo to many callers";
+            let to_many = what("the same to many callers");
+            self.ratio("1", to_many, of("memory"), of(many), MESSAGES_OF_A_PAIR, Bound::AtLeast(0.5));
             self.ratio("1", what("etcd"), of("memory"), of("etcd"), 1.0, to_etcd);
             self.ratio("1", what("etcd without fsync"), of("memory"), of("etcd without fsync"), 1.0, to_etcd);
             self.ratio("1", what("direct redis lock"), of("memory"), of("direct redis lock"), 1.0, Bound::AtLeast(1.0));
