@@ -1,7 +1,7 @@
 # `make run` and `make test` are all that a newcomer needs. `make verify` checks everything and changes nothing; `make fix`
 # is its twin that mends what can be mended. CI runs `make test`, which is `make verify` on a machine made ready for it.
 
-.PHONY: run test verify fix setup bench faults
+.PHONY: run test verify fix setup bench compare faults
 
 run: ## Serve at 127.0.0.1:7420, in memory
 	cargo run --release
@@ -25,6 +25,11 @@ fix: ## Format, apply lint suggestions, refresh checked-in files
 
 bench: ## How fast, beside a bare echo
 	cargo run --release -- bench
+
+compare: ## How fast, beside its peers and its limits, in minutes; DOCS=docs refreshes docs/performance.*
+	tests/bench/setup
+	cargo build --workspace --bins --examples --release --locked
+	$${CARGO_TARGET_DIR:-target}/release/lockstead-compare $(if $(DOCS),--docs $(DOCS)) $(ARGS)
 
 faults: ## Break servers, clients and Redis for a while, and check what the clients saw; SEED=… SECONDS=… TOPOLOGY=…
 	cargo build --workspace --bins --examples --locked

@@ -11,7 +11,7 @@ use crate::{PATIENCE, send_signal};
 
 /// A process, killed when dropped, and by the kernel when this process ends in any other way.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub struct Daemon {
     child: Child,
     log: watch::Receiver<String>,
 }
@@ -21,7 +21,7 @@ impl Daemon {
     ///
     /// # Panics
     /// If it ends before that, or takes long.
-    pub(crate) async fn start(program: &str, arguments: &[&str], ready: &str) -> Self {
+    pub async fn start(program: &str, arguments: &[&str], ready: &str) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", program]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -48,20 +48,25 @@ impl Daemon {
     ///
     /// # Panics
     /// If it ends before that, or takes long.
-    pub(crate) async fn logged(&self, text: &str, times: usize) {
+    pub async fn logged(&self, text: &str, times: usize) {
         let mut log = self.log.clone();
         let seen = tokio::time::timeout(PATIENCE, log.wait_for(|log| log.matches(text).count() >= times)).await;
         let has_seen = seen.is_ok_and(|seen| seen.is_ok());
         assert!(has_seen, "no {text:?} in time (is it installed? tests/setup does that). It says:\n{}", self.log());
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.log.borrow().clone()
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
     }
 }

@@ -22,6 +22,7 @@ mod raw_session;
 pub mod redis;
 mod sweeper;
 
+pub use daemon::Daemon;
 pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;

@@ -22,6 +22,8 @@ pub use self::redis::Mutation;
 #[doc(hidden)]
 pub use self::redis::wire;
 pub use self::redis::wire::{Target as RedisTarget, TargetError as RedisTargetError};
+#[doc(hidden)]
+pub use self::redis::{KEYS as REDIS_KEYS, source as redis_script};
 pub use self::redis::{PARTITIONS, RedisEngine, RedisSettings};
 pub use error::{EngineError, Result};
 pub use memory::MemoryEngine;

@@ -78,6 +78,14 @@ impl RedisServer {
         self.running = Some(Daemon::start(&self.program, &arguments, ready).await);
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it was killed.
+    pub fn id(&self) -> u32 {
+        self.daemon().id()
+    }
+
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port.number

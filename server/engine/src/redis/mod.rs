@@ -64,6 +64,8 @@ use tokio::task::JoinHandle;
 use crate::{Answer, Listener, Result, SharedKey};
 use call::{Call, Then};
 use engine::on_its_way;
+#[doc(hidden)]
+pub use partition::KEYS;
 use partition::Partition;
 use promises::Promises;
 use status::Status;
@@ -84,9 +86,12 @@ static OPERATE_IN_ANY_EPOCH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(unchecked, true)
 });
 
+/// What Redis is told to do; also for benchmarks that ask how fast it is without a server.
+///
 /// All but the beginning stands in a function of its own. Lua looks for what a function has from the one around it each time
 /// that it makes the function, and the less there is to look through, the less a call costs.
-fn source() -> String {
+#[doc(hidden)]
+pub fn source() -> String {
     let begin = include_str!("scripts/begin.lua");
     let rest = [
         include_str!("scripts/state.lua"),

@@ -28,7 +28,8 @@ pub(super) const BATCH_MAX: usize = 128;
 /// After a failure that a new connection would not mend.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// What the scripts take before the operations.
-const KEYS: [&str; 14] = [
+#[doc(hidden)]
+pub const KEYS: [&str; 14] = [
     "meta",
     "servers",
     "numbers",

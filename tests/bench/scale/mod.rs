@@ -1,0 +1,4 @@
+//! What grows: sessions, holds, queues.
+
+pub(crate) mod engine;
+pub(crate) mod sessions;
