@@ -76,7 +76,7 @@ async fn what_was_written_on_another_connection_counts_no_earlier() {
         replica.signal(Signal::STOP);
         primary.command(&["HSET", "lockstead:{3}:test", "f", "a"]).await;
         let link = careful_wire(&primary).link(3).await.unwrap();
-        let called = link.call(&WRITES_NOTHING, &crate::reach::key(3), Vec::new()).await;
+        let called = link.call(&WRITES_NOTHING, &crate::reach::key(3), &[]).await;
         assert_eq!(called.unwrap_err(), WireError::TooFewAcks, "{program}");
     }
 }

@@ -67,7 +67,7 @@ async fn a_script_that_fails_is_a_defect_and_the_link_goes_on() {
     static WRONG: std::sync::LazyLock<Script> = std::sync::LazyLock::new(|| Script::new("return nil .. 1", true));
     let redis = RedisServer::start().await;
     let link = wire(&redis.url()).link(3).await.unwrap();
-    let failed = link.call(&WRONG, &[], Vec::new()).await.unwrap_err();
+    let failed = link.call(&WRONG, &[], &[]).await.unwrap_err();
     assert!(matches!(&failed, WireError::Script(what) if what.contains("concatenate")), "{failed:?}");
     swap(&link, 3, "a").await.unwrap();
 }

@@ -94,7 +94,7 @@ async fn echo_until_it_breaks(link: &Link, caller: u32) -> WireError {
     let mut number = 0;
     loop {
         let word = format!("{caller} {number}");
-        match link.call(&ECHO, &[], vec![word.clone().into_bytes()]).await {
+        match link.call(&ECHO, &[], &[word.as_bytes()]).await {
             Ok(answer) => assert_eq!(answer, text(&word)),
             Err(error) => return error,
         }

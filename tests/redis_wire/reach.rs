@@ -32,11 +32,11 @@ pub(crate) fn text(text: &str) -> Value {
 }
 
 pub(crate) async fn swap(link: &Link, partition: u16, new: &str) -> Result<Value, WireError> {
-    link.call(&SWAP, &key(partition), vec![new.into()]).await
+    link.call(&SWAP, &key(partition), &[new.as_bytes()]).await
 }
 
 pub(crate) async fn read(link: &Link, partition: u16) -> Result<Value, WireError> {
-    link.call(&READ, &key(partition), Vec::new()).await
+    link.call(&READ, &key(partition), &[]).await
 }
 
 /// Does what an engine does: gets a link and calls on it, again and again until it works.

@@ -1,6 +1,7 @@
 //! Joining a partition: this server and Redis agree on what it has.
 
 use std::collections::{HashMap, HashSet};
+use std::iter::once;
 use std::time::Duration;
 
 use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, duration};
@@ -40,7 +41,7 @@ impl Partition {
     /// Returns once this server's calls count here, with what is pushed to it since it began.
     pub(super) async fn join(&mut self, link: &Link) -> Result<Inbox, Break> {
         let begin = vec![b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
-        let answer = self.call(link, false, &[begin]).await?;
+        let answer = self.call(link, false, once(&begin[..])).await?;
         self.check_agreement(&answer)?;
         self.epoch.clone_from(&answer.epoch);
         // Only now: what was pushed before may be of an earlier epoch, and all that came of it is read next.
@@ -50,8 +51,7 @@ impl Partition {
         let shown = self.read_all(link).await?;
         let (steps, surplus) = self.compare(&shown);
         for steps in steps.chunks(BATCH_MAX) {
-            let operations: Vec<_> = steps.iter().map(|step| step.args.clone()).collect();
-            let answer = self.call_in_epoch(link, &operations).await?;
+            let answer = self.call_in_epoch(link, steps.iter().map(|step| step.args.as_slice())).await?;
             for (step, result) in steps.iter().zip(&answer.results) {
                 self.on_step(&step.about, result);
             }
@@ -65,7 +65,11 @@ impl Partition {
         Ok(inbox)
     }
 
-    async fn call_in_epoch(&mut self, link: &Link, operations: &[Vec<Vec<u8>>]) -> Result<Answer, Break> {
+    async fn call_in_epoch<'a>(
+        &mut self,
+        link: &Link,
+        operations: impl Iterator<Item = &'a [Vec<u8>]> + Send,
+    ) -> Result<Answer, Break> {
         let mut answer = self.call(link, false, operations).await?;
         if answer.epoch != self.epoch {
             return Err(Break::Rejoin);
@@ -103,7 +107,7 @@ impl Partition {
         let mut shown = Shown::default();
         let mut next = Vec::new();
         loop {
-            let answer = self.call_in_epoch(link, &[vec![b"S".to_vec(), next]]).await?;
+            let answer = self.call_in_epoch(link, once(&[b"S".to_vec(), next][..])).await?;
             let page = answer.results.first().and_then(record::array).unwrap_or_default();
             let Some((after, sessions)) = page.split_first() else { return Ok(shown) };
             for session in sessions.chunks_exact(3) {
@@ -230,7 +234,7 @@ impl Partition {
         let key = lock(&self.shared.key).unwrap_or(self.shared.settings.key);
         let partitions = figure(self.shared.settings.partitions);
         let commit = vec![b"K".to_vec(), self.epoch.clone(), partitions, key.as_bytes().to_vec()];
-        let answer = self.call_in_epoch(link, &[commit]).await?;
+        let answer = self.call_in_epoch(link, once(&commit[..])).await?;
         let Some([_, _, _, key]) = answer.results.first().and_then(record::array) else {
             return Err(Break::Rejoin);
         };

@@ -197,6 +197,19 @@ impl Partition {
         }
     }
 
+    /// The same for what is over soon: until then, nobody's patience with a call that comes meanwhile can end.
+    async fn briefly<T>(&mut self, something: impl Future<Output = T>) -> T {
+        let mut something = pin!(something);
+        loop {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                done = &mut something => return done,
+                () = lockstead_clock::sleep_until_some(deadline) => self.on_time(),
+            }
+        }
+    }
+
     fn take_calls(&mut self) {
         while let Ok(call) = self.calls.try_recv() {
             self.queue.push_back(call);
@@ -243,34 +256,30 @@ impl Partition {
     }
 
     /// Calls the script once. `joined`: under the epoch in which the server has joined.
-    pub(super) async fn call(
+    pub(super) async fn call<'a>(
         &mut self,
         link: &Link,
         joined: bool,
-        operations: &[Vec<Vec<u8>>],
+        operations: impl Iterator<Item = &'a [Vec<u8>]> + Send,
     ) -> Result<Answer, Break> {
         self.number += 1;
         let settings = &self.shared.settings;
-        let mut args = vec![
-            self.shared.server_name().into_bytes(),
-            super::figure(self.number),
-            if joined { self.epoch.clone() } else { Vec::new() },
-            super::figure(settings.server_lease.as_millis()),
-            self.inboxes().into_bytes(),
-            super::figure(lockstead_core::limits::WAITERS_PER_RESOURCE_MAX),
-        ];
-        args.extend(operations.iter().flatten().cloned());
+        let (server, number) = (self.shared.server_name().into_bytes(), super::figure(self.number));
+        let epoch = if joined { self.epoch.clone() } else { Vec::new() };
+        let (lease, inboxes) = (super::figure(settings.server_lease.as_millis()), self.inboxes().into_bytes());
+        let waiters_max = super::figure(lockstead_core::limits::WAITERS_PER_RESOURCE_MAX);
+        let mut args: Vec<&[u8]> = vec![&server, &number, &epoch, &lease, &inboxes, &waiters_max];
+        operations.flatten().for_each(|arg| args.push(arg));
         let (keys, script, twice) = (self.keys.clone(), settings.script(), settings.send_twice);
         let sent = now();
         let calling = async {
-            let copy = twice.then(|| args.clone());
-            let answer = link.call(script, &keys, args).await;
-            if let Some(copy) = copy {
-                link.call(script, &keys, copy).await?;
+            let answer = link.call(script, &keys, &args).await;
+            if twice {
+                link.call(script, &keys, &args).await?;
             }
             answer
         };
-        let answer = Answer::read(self.patiently(calling).await?, sent)?;
+        let answer = Answer::read(self.briefly(calling).await?, sent)?;
         self.last_token = self.last_token.max(answer.last_token);
         self.last_ticket = self.last_ticket.max(answer.last_ticket);
         Ok(answer)
@@ -320,11 +329,9 @@ impl Partition {
         let beats = self.has_to_beat();
         let count = if self.is_in_service() { self.queue.len().min(BATCH_MAX) } else { 0 };
         let calls: Vec<Call> = self.queue.drain(..count).collect();
-        let mut operations: Vec<_> = calls.iter().map(|call| call.args.clone()).collect();
-        if beats {
-            operations.push(vec![b"B".to_vec()]);
-        }
-        let answer = match self.call(link, true, &operations).await {
+        let beat = beats.then(|| [b"B".to_vec()]);
+        let operations = calls.iter().map(|call| call.args.as_slice()).chain(beat.iter().map(<[_; 1]>::as_slice));
+        let answer = match self.call(link, true, operations).await {
             // The lease has run out meanwhile, so nothing that was granted may be told.
             Ok(_) if self.disagrees => Err(Break::Rejoin),
             answer => answer,

@@ -32,11 +32,11 @@ pub(super) struct Acks {
 
 impl Link {
     /// Runs a script. If Redis does not know it, it is taught, and the call may take twice its time.
-    pub async fn call(&self, script: &'static Script, keys: &[String], args: Vec<Vec<u8>>) -> Result<Value, WireError> {
+    pub async fn call(&self, script: &'static Script, keys: &[String], args: &[&[u8]]) -> Result<Value, WireError> {
         let acks = self.acks.as_ref().filter(|_| script.writes);
-        let mut answers = self.ask(None, evaluate(script, keys, &args), acks).await?;
+        let mut answers = self.ask(None, evaluate(script, keys, args), acks).await?;
         if matches!(&answers[..], [Value::ServerError(error), ..] if error.code() == "NOSCRIPT") {
-            answers = self.ask(Some(script), evaluate(script, keys, &args), acks).await?;
+            answers = self.ask(Some(script), evaluate(script, keys, args), acks).await?;
             self.check(Some(answers.remove(0)))?;
         }
         let mut answers = answers.into_iter();
@@ -100,7 +100,7 @@ impl Link {
     }
 }
 
-fn evaluate(script: &Script, keys: &[String], args: &[Vec<u8>]) -> Cmd {
+fn evaluate(script: &Script, keys: &[String], args: &[&[u8]]) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(&script.sha1).arg(keys.len()).arg(keys).arg(args);
     command
