@@ -131,7 +131,8 @@ pub(crate) fn write(results: &Results, args: &RunArgs) -> Result<(), Failure> {
         targets: &judged,
         missing: &results.missing,
     };
-    let json = serde_json::to_string_pretty(&document)? + "\n";
+    // A measurement or target a line, so that a difference between two runs can be read.
+    let json = serde_json::to_string(&document)?.replace("},{", "},\n{") + "\n";
     let markdown = tables::all(results, &judged);
     let plot = plot::draw(results, &args.plan)?;
     println!("{markdown}");

@@ -65,7 +65,7 @@ pub(super) fn draw(results: &Results, plan: &Plan) -> Result<String, Failure> {
         for panel in &panels {
             top = panel.draw(&area, top)?;
         }
-        let legend = "blue: Lockstead; orange: peers; grey: limits. Bars are medians, lines go from the smallest to the largest round.";
+        let legend = "blue: Lockstead; orange: peers; grey: limits. Logarithmic. Bars are medians, lines go from the smallest to the largest round.";
         area.draw(&Text::new(legend, (LEFT, top + 16), ("sans-serif", 12).into_font()))?;
         area.present()?;
     }

@@ -15,7 +15,7 @@ pub(super) struct Spread {
 impl Spread {
     /// `None` without values.
     pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let rounds: Vec<f64> = values.collect();
+        let rounds: Vec<f64> = values.map(four_digits).collect();
         let mut sorted = rounds.clone();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
@@ -33,6 +33,11 @@ impl Spread {
         let median = number(self.median);
         if self.rounds.len() == 1 { median } else { format!("{median} ({} to {})", number(self.min), number(self.max)) }
     }
+}
+
+/// More digits than that differ from round to round anyway.
+fn four_digits(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
 /// With three digits that count, or all before the point.
