@@ -16,6 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out_dir.join("descriptors.bin"), shown.encode_to_vec())?;
     let files = protox::compile(SHOWN.into_iter().chain([BENCH]), [PROTO_DIR])?;
-    tonic_prost_build::configure().btree_map(".").emit_rerun_if_changed(false).compile_fds(files)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::LeanCodec")
+        .btree_map(".")
+        .emit_rerun_if_changed(false)
+        .compile_fds(files)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Lockstead's gRPC types, generated from `proto/`, and how they and their errors turn into the core's types and back.
 
+mod codec;
 pub mod convert;
 pub mod status;
 

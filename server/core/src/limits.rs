@@ -52,8 +52,10 @@ pub const HOLDS_PER_SESSION_MAX: usize = 200_000;
 pub const ENTRIES_PER_HOLD_MAX: usize = 10_000;
 /// Most holds and waiters that one engine keeps.
 pub const HOLDS_MAX: usize = 4_000_000;
-/// How many ended holds are remembered, so that a late renew or release hears why.
-pub const ENDED_HOLDS_REMEMBERED: usize = 65_536;
+/// How many ended leases are remembered, so that a late renew or release hears why, and a request id is not taken for new.
+pub const ENDED_LEASES_REMEMBERED: usize = 65_536;
+/// How many ended holds of sessions are remembered, so that a late release hears why.
+pub const ENDED_SESSION_HOLDS_REMEMBERED: usize = 8_192;
 
 /// Most holders, and most waiters, in the description of one resource.
 pub const DESCRIBED_PARTIES_MAX: usize = 100;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::command::{EndReason, Event, Expire, Grant, Lease, Party, Refusal};
-use crate::ended::{EndedHold, EndedHolds};
+use crate::ended::{EndedHolds, EndedLease};
 use crate::gate::{Entrant, Gate, Open};
 use crate::id_map::IdHasherBuilder;
 use crate::ids::{HoldId, SessionId};
@@ -332,12 +332,13 @@ impl<G: Gate> Machine<G> {
         }
         self.unlink(id, &hold);
         if let Some(reason) = ended {
-            let request = match &hold.party {
-                Party::Lease { request, .. } => request.clone(),
-                Party::Session { .. } => None,
-            };
-            let resource = hold.resource.clone();
-            self.ended.remember(id, EndedHold { reason, resource, claim: hold.claim, request });
+            match &hold.party {
+                Party::Lease { request, .. } => {
+                    let (resource, claim, request) = (hold.resource.clone(), hold.claim, request.clone());
+                    self.ended.remember_lease(id, EndedLease { reason, resource, claim, request });
+                }
+                Party::Session { .. } => self.ended.remember_of_session(id, reason),
+            }
         }
         Some(hold)
     }

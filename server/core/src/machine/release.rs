@@ -105,7 +105,7 @@ impl<G: Gate> Machine<G> {
     /// Why a call with this hold id can't be carried out: it ended, others hold what it names, or nobody ever saw it.
     pub(super) fn why_not_held(&self, id: HoldId, key: Option<&ResourceKey>) -> Refusal {
         if let Some(ended) = self.ended.get(id) {
-            return Refusal::NotHolder { ended: Some(ended.reason) };
+            return Refusal::NotHolder { ended: Some(ended) };
         }
         let held_by_others =
             key.and_then(|key| self.resources.get(key)).is_some_and(|resource| !resource.holders.is_empty());

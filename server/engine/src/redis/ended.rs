@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use lockstead_core::limits::ENDED_HOLDS_REMEMBERED;
+use lockstead_core::limits::ENDED_SESSION_HOLDS_REMEMBERED;
 use lockstead_core::{EndReason, HoldId};
 
 /// The last holds of this server that ended. Bounded by count: the oldest is forgotten first.
@@ -17,7 +17,7 @@ impl EndedHolds {
         if self.by_id.insert(id, reason).is_some() {
             return;
         }
-        if self.oldest_first.len() == ENDED_HOLDS_REMEMBERED
+        if self.oldest_first.len() == ENDED_SESSION_HOLDS_REMEMBERED
             && let Some(oldest) = self.oldest_first.pop_front()
         {
             self.by_id.remove(&oldest);

@@ -40,7 +40,7 @@ enum About {
 impl Partition {
     /// Returns once this server's calls count here, with what is pushed to it since it began.
     pub(super) async fn join(&mut self, link: &Link) -> Result<Inbox, Break> {
-        let begin = vec![b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
+        let begin = [b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
         let answer = self.call(link, false, once(&begin[..])).await?;
         self.check_agreement(&answer)?;
         self.epoch.clone_from(&answer.epoch);
@@ -233,7 +233,7 @@ impl Partition {
     async fn commit(&mut self, link: &Link) -> Result<(), Break> {
         let key = lock(&self.shared.key).unwrap_or(self.shared.settings.key);
         let partitions = figure(self.shared.settings.partitions);
-        let commit = vec![b"K".to_vec(), self.epoch.clone(), partitions, key.as_bytes().to_vec()];
+        let commit = [b"K".to_vec(), self.epoch.clone(), partitions, key.as_bytes().to_vec()];
         let answer = self.call_in_epoch(link, once(&commit[..])).await?;
         let Some([_, _, _, key]) = answer.results.first().and_then(record::array) else {
             return Err(Break::Rejoin);
