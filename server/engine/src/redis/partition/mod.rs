@@ -310,6 +310,9 @@ impl Partition {
                 self.hear(inbox, u64::MAX)?;
             }
             if self.has_to_call() || !inbox.is_empty() {
+                // Whoever else is about to ask for something comes along.
+                tokio::task::yield_now().await;
+                self.take_calls();
                 self.call_for_all(link, inbox).await?;
             }
         }

@@ -114,7 +114,9 @@ impl Shared {
         if let Some(routes) = known {
             return routes.clone();
         }
+        // Whoever wants answers soon wants the way to them back soon.
         let pause = state.pace.next_pause(lockstead_clock::time(), getrandom::u32().unwrap_or_default());
+        let pause = pause.min(self.answer_within);
         let shared = self.clone();
         let survey = attempt(async move {
             tokio::time::sleep(pause).await;
