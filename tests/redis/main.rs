@@ -14,3 +14,4 @@ mod leases;
 mod lost_data;
 mod many;
 mod moves;
+mod races;

@@ -8,7 +8,7 @@ use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, durat
 use redis::Value;
 
 use super::call::{end_session, give_back, read_holds, read_made, read_reason};
-use super::partition::{Answer, BATCH_MAX, Break, Granted, Inbox, Partition, hand_over};
+use super::partition::{Answer, BATCH_MAX, Break, Granted, Inbox, News, Partition, hand_over};
 use super::record::{self, bytes, number, text, ttl_and_request};
 use super::table::{Hold, Made, State, Table};
 use super::wire::{Link, WireError};
@@ -214,6 +214,10 @@ impl Partition {
                     self.granted.push(Granted { hold: *hold, made });
                 }
             }
+            (About::Hold(hold), Some("X")) => {
+                drop(table);
+                return self.on_news(&mut shared.table(), News::Elsewhere { hold: *hold });
+            }
             (About::Hold(hold), Some("N")) => {
                 let known = parts.get(1).and_then(text).and_then(read_reason);
                 let reason = known.unwrap_or(EndReason::BackendLost);
@@ -231,9 +235,10 @@ impl Partition {
 
     /// From here on this server's calls count.
     async fn commit(&mut self, link: &Link) -> Result<(), Break> {
-        let key = lock(&self.shared.key).unwrap_or(self.shared.settings.key);
+        let known = *lock(&self.shared.key);
+        let key = known.unwrap_or(self.shared.settings.key).as_bytes().to_vec();
         let partitions = figure(self.shared.settings.partitions);
-        let commit = [b"K".to_vec(), self.epoch.clone(), partitions, key.as_bytes().to_vec()];
+        let commit = [b"K".to_vec(), self.epoch.clone(), partitions, key, figure(u8::from(known.is_some()))];
         let answer = self.call_in_epoch(link, once(&commit[..])).await?;
         let Some([_, _, _, key]) = answer.results.first().and_then(record::array) else {
             return Err(Break::Rejoin);

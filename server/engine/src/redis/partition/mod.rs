@@ -21,7 +21,7 @@ use super::wire::{Link, Pace, WireError};
 use super::{Shared, lock};
 pub(super) use answer::Answer;
 pub(super) use inbox::Inbox;
-pub(super) use news::{Granted, hand_over};
+pub(super) use news::{Granted, News, hand_over};
 
 /// Most operations in one call.
 pub(super) const BATCH_MAX: usize = 128;
@@ -425,11 +425,12 @@ impl Partition {
         self.queue.push_front(Call { args, then: Then::Owed, until, again: true });
     }
 
-    /// What could not be done while Redis was away.
+    /// What could not be done while Redis was away. Before what came since, which may be about the same.
     pub(super) fn pay_what_is_owed(&mut self) {
-        let until = time().saturating_add(self.shared.settings.server_lease);
         let owed = self.shared.table().take_owed(self.index);
-        self.queue.extend(owed.into_iter().map(|args| Call { args, then: Then::Owed, until, again: true }));
+        for args in owed.into_iter().rev() {
+            self.catch_up(args);
+        }
     }
 
     /// Queues in which this server waits may have been passed over.

@@ -2,23 +2,37 @@
 
 local function define_joining()
   -- S: where to go on (empty: at the beginning). What is here under the server's name. Result: where to go on (empty: that was
-  -- all), then session, attempt and an array of holds with their records, again and again.
+  -- all), then session, attempt and an array of holds with their records, again and again. A session with many holds comes in
+  -- several parts.
   operations.S = function()
     local from, to = range_of(me)
     local after = argument()
-    local shown, count = { '' }, 0
-    local members = call('ZRANGEBYLEX', ATTACHED, after == '' and from or '(' .. after, to, 'LIMIT', 0, CHUNK)
+    -- A member of ATTACHED, and behind it the hold after which to go on within that session.
+    local within = string.sub(after, 33)
+    if after ~= '' then
+      from = (within == '' and '(' or '[') .. string.sub(after, 1, 32)
+    end
+    local shown, room = { '' }, CHUNK
+    local members = call('ZRANGEBYLEX', ATTACHED, from, to, 'LIMIT', 0, CHUNK)
     for index, member in ipairs(members) do
       local session = string.sub(member, 17)
       local _, attempt = owner_of(session)
-      local holds = {}
-      for _, of_session in ipairs(call('ZRANGEBYLEX', SESSION_HOLDS, range_of(session))) do
+      local first, last = range_of(session)
+      if within ~= '' then
+        first, within = '(' .. session .. within, ''
+      end
+      local found, holds = call('ZRANGEBYLEX', SESSION_HOLDS, first, last, 'LIMIT', 0, room), {}
+      for _, of_session in ipairs(found) do
         local hold = string.sub(of_session, 17)
         holds[#holds + 1] = { hold, read_hold(hold) }
       end
       shown[#shown + 1], shown[#shown + 2], shown[#shown + 3] = session, attempt, holds
-      count = count + #holds + 1
-      if count >= CHUNK and index < #members then
+      if #found == room then
+        shown[1] = member .. holds[room][1]
+        return shown
+      end
+      room = room - #found - 1
+      if room <= 0 and index < #members then
         shown[1] = member
         return shown
       end
@@ -72,19 +86,26 @@ local function define_joining()
   end
 
   -- Y: hold, resource, permits, limit, session, ttl in ms, request id, token, ticket, since, details, ms left of a lease.
-  -- The server has this. Result: Y | G token since (it has been granted meanwhile) | N (it is over).
+  -- The server has this. Result: Y | G token since (it has been granted meanwhile) | N (it is over) | X (another server
+  -- answers for it).
   operations.Y = function()
     local hold = argument()
     local record = { argument(), number_argument(), number_argument(), argument(), number_argument(), argument(),
       number_argument(), number_argument(), number_argument(), me, argument() }
     local left = number_argument()
+    if not is_lease(record) and owner_of(record[SESSION]) ~= me then
+      -- It has moved.
+      return { 'N', '', 0 }
+    end
     local known = read_hold(hold)
     last_token, last_ticket = math.max(last_token, record[TOKEN]), math.max(last_ticket, record[TICKET])
     if known and known[TOKEN] > 0 then
       if record[TOKEN] == 0 then
         return { 'G', known[TOKEN], known[SINCE] }
       end
-      if is_lease(known) and (in_window or known[ORIGIN] == me) then
+      if is_lease(known) and not in_window and known[ORIGIN] ~= me then
+        return { 'X' }
+      elseif is_lease(known) then
         -- It may have been renewed, and the clock here may be another one than it was counted on.
         known[TTL], known[ORIGIN] = record[TTL], me
         write_hold(hold, known)
@@ -100,6 +121,11 @@ local function define_joining()
     end
     if record[TOKEN] > 0 and not outlast(hold, record) then
       return { 'N', '', 0 }
+    end
+    local asked = not known and record[TOKEN] == 0 and record[REQUEST] ~= '' and call('HGET', REQUESTS, record[REQUEST])
+    if asked and asked ~= hold then
+      -- It was repeated elsewhere, and waits there.
+      return { 'X' }
     end
     if known then
       -- It was granted, and that is what was lost.
@@ -120,17 +146,18 @@ local function define_joining()
     return { 'Y' }
   end
 
-  -- K: epoch, partitions, a key. The server has said all it has under this epoch, and has joined. Result: K, partitions, server
-  -- lease in ms and key in force; or F if the epoch is another one by now, or if the server was swept since it began to join,
+  -- K: epoch, partitions, a key, whether it was in force already (1) or is a proposal (0). The server has said all it has under
+  -- this epoch, and has joined. Result: K, partitions, server lease in ms and key in force; or F if the epoch is another one by now, or if the server was swept since it began to join,
   -- so that what it was shown is not true any more.
   operations.K = function()
-    local expected, partitions, key = argument(), argument(), argument()
+    local expected, partitions, key, was_in_force = argument(), argument(), argument(), argument() == '1'
     if expected ~= epoch or not call('HGET', SERVERS, me) then
       return { 'F' }
     end
     call('HSETNX', META, 'partitions', partitions)
     call('HSETNX', META, 'lease', ARGV[4])
-    call('HSETNX', META, 'key', key)
+    -- What was lost may be another one than a newcomer has proposed since, and sessions are known by it.
+    call(was_in_force and 'HSET' or 'HSETNX', META, 'key', key)
     call('HSET', SERVERS, me, epoch)
     call('ZADD', DUE, now + lease, 's' .. me)
     call('ZREM', DUE, 'n' .. me)
@@ -167,21 +194,30 @@ local function define_joining()
   -- attempt has it.
   operations.V = function()
     local session, attempt, after = argument(), argument(), argument()
-    local server, known = owner_of(session)
+    local server, known, was_given = owner_of(session)
     if not server or known == 'x' then
       return { 'V', 1, '', {} }
     elseif not take_session(session, attempt) then
       return { 'F' }
     end
+    local was_elsewhere = server ~= me or was_given
+    if was_given then
+      attach(session, attempt)
+    end
     local from, to = range_of(session)
-    local members = call('ZRANGEBYLEX', SESSION_HOLDS, after == '' and from or '(' .. session .. after, to, 'LIMIT', 0, CHUNK)
+    local members =
+      call('ZRANGEBYLEX', SESSION_HOLDS, after == '' and from or '(' .. session .. after, to, 'LIMIT', 0, CHUNK)
     local holds = {}
     for _, member in ipairs(members) do
       local hold = string.sub(member, 17)
-      holds[#holds + 1] = { hold, read_hold(hold) }
+      local record = read_hold(hold)
+      if record[TOKEN] == 0 then
+        -- Its turn may have come while its server could not hear of it.
+        serve(record[RESOURCE])
+        record = read_hold(hold)
+      end
+      holds[#holds + 1] = { hold, record }
     end
-    -- With this attempt already: the server that had it has handed it over (F), or this was asked before.
-    local was_elsewhere = server ~= me or known == attempt
     return { 'V', was_elsewhere and 1 or 0, #members == CHUNK and holds[CHUNK][1] or '', holds }
   end
 
@@ -192,9 +228,9 @@ local function define_joining()
     local owner, known = owner_of(session)
     if owner == me and known ~= 'x' and tonumber(known) < tonumber(attempt) then
       detach(session, me)
-      call('HSET', SESSIONS, session, server .. attempt)
+      call('HSET', SESSIONS, session, server .. attempt .. '+')
       call('ZADD', ATTACHED, 0, server .. session)
-      call('ZADD', DUE, 'NX', now + lease, 's' .. server)
+      call('ZADD', DUE, 'GT', now + lease, 's' .. server)
     end
     return { 'F' }
   end

@@ -44,7 +44,10 @@ local function define_usual()
       call('ZADD', SESSION_HOLDS, 0, record[SESSION] .. hold)
       call('HSET', REQUESTS, record[REQUEST], hold)
     end
-    return { 'Q', position_of(record, hold), record[TICKET] }
+    local answer = { 'Q', position_of(record, hold), record[TICKET] }
+    -- Its turn may have come while its server could not hear of it.
+    serve(record[RESOURCE])
+    return answer
   end
 
   -- A: hold, resource, permits, limit, session, attempt, ttl in ms (0: no lease), request id, whether to queue, details.
@@ -142,7 +145,8 @@ local function define_usual()
       note_end(hold, 'R', hold)
       return { 'R' }
     end
-    if not record or record[TOKEN] == 0 or (name ~= '' and record[RESOURCE] ~= name) then
+    local has_moved = name == '' and record and owner_of(record[SESSION]) ~= me
+    if not record or record[TOKEN] == 0 or has_moved or (name ~= '' and record[RESOURCE] ~= name) then
       return not_held(hold, name)
     end
     local by_bearer = name ~= ''

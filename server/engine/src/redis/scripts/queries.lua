@@ -31,10 +31,12 @@ local function define_queries()
       -- What comes after the name: a zero, a letter, sixteen digits, sixteen bytes.
       local name = string.sub(member, 1, -35)
       found[#found + 1] = describe(name, parties)
-      for _, holder in ipairs(found[#found][5]) do
-        size = size + 200 + #holder[1]
+      size = size + 200
+      for _, of_one_kind in ipairs({ found[#found][5], found[#found][6] }) do
+        for _, party in ipairs(of_one_kind) do
+          size = size + 200 + #party[1]
+        end
       end
-      size = size + 200 * (1 + #found[#found][6])
       from = '(' .. name .. '\1'
     end
     return found

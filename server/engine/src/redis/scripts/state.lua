@@ -75,13 +75,15 @@ local function describe_holders(name, at_most)
   return described
 end
 
--- The server of a session, and the client's count of its resumes; `x` instead of a count while the session is ending.
+-- The server of a session, and the client's count of its resumes; `x` instead of a count while the session is ending. And
+-- whether another server has given it to that one, which has not asked for it yet.
 local function owner_of(session)
   local text = call('HGET', SESSIONS, session)
   if not text then
     return nil
   end
-  return string.sub(text, 1, 16), string.sub(text, 17)
+  local attempt, given = string.match(text, '^(%w+)(%+?)$', 17)
+  return string.sub(text, 1, 16), attempt, given == '+'
 end
 
 local function attach(session, attempt)
@@ -118,6 +120,8 @@ local function take_session(session, attempt)
     end
     call('ZREM', ATTACHED, server .. session)
     tell(server, { 'm', session, tonumber(attempt), me })
+    -- What its client believes comes from the other server, whose heartbeat may be later than this one's.
+    call('ZADD', DUE, 'GT', now + lease, 's' .. me)
   end
   if server ~= me or known ~= attempt then
     attach(session, attempt)
@@ -165,7 +169,11 @@ local function serve(name)
     end
     local hold = hold_at(head)
     local record = read_hold(hold)
-    if resource.used + record[PERMITS] > resource.limit then
+    if resource.holders == 0 then
+      -- Whoever had set another limit is gone, and that was lost.
+      resource.limit = record[LIMIT]
+    end
+    if record[LIMIT] ~= resource.limit or resource.used + record[PERMITS] > resource.limit then
       break
     end
     local server, attempt = owner_of(record[SESSION])
