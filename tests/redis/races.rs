@@ -170,7 +170,7 @@ async fn a_queue_is_not_stuck_for_a_limit_that_nobody_has_any_more() {
     redis.kill();
     let (released, ()) =
         tokio::join!(b.engine.release(Release { hold: second.hold, by: Releaser::Session(on_b) }), async {
-            redis.restart().await
+            redis.restart().await;
         });
     eprintln!("{released:?}");
     until_ready(&a).await;
