@@ -34,8 +34,8 @@ async fn a_waiter_whose_turn_came_while_its_server_was_dead_is_served_where_it_i
     assert!(b.resume(session, &[], &[1]).await.is_empty());
     let again = b.engine.acquire(Acquire { hold: hold_id(), ..ask }).await;
     c.queued(c.ask(next, 1, "x", EXCLUSIVE)).await;
-    tokio::time::sleep(SERVER_LEASE * 3).await;
-    assert_eq!(c.counts(c.lock("x")).await, (1, 1), "free, and nobody gets it; the repeat was answered {again:?}");
+    assert!(again.is_ok(), "{again:?}");
+    eventually("the turn of the first", async || c.counts(c.lock("x")).await == (1, 1)).await;
 }
 
 /// The same with a lease's request that is repeated on another server.
@@ -52,8 +52,8 @@ async fn a_request_whose_turn_came_while_its_server_was_dead_is_served_where_it_
     assert_eq!(c.counts(c.lock("x")).await, (0, 1));
     let again = b.engine.acquire(Acquire { hold: hold_id(), ..ask }).await;
     c.queued(c.ask(next, 1, "x", EXCLUSIVE)).await;
-    tokio::time::sleep(SERVER_LEASE * 3).await;
-    assert_eq!(c.counts(c.lock("x")).await, (1, 1), "free, and nobody gets it; the repeat was answered {again:?}");
+    assert!(again.is_ok(), "{again:?}");
+    eventually("the turn of the first", async || c.counts(c.lock("x")).await == (1, 1)).await;
 }
 
 /// Whoever believed before the move believes no longer than the new server's life in Redis.
@@ -331,6 +331,7 @@ async fn a_session_that_has_much_in_one_partition_survives_a_break() {
     }
     let last = a.granted(a.ask(session, 9999, "last", EXCLUSIVE)).await;
     proxy.reset();
+    // What it can't say again in time ends by then.
     tokio::time::sleep(SERVER_LEASE * 2).await;
     until_ready(&a).await;
     assert_eq!(a.events.ends(), []);

@@ -38,7 +38,7 @@
 //! | `holds` (hash) | a record of each hold and waiter |
 //! | `resources` (hash) | limit, used permits, holders, waiters |
 //! | `parties` (sorted set) | resource, `h` and token or `w` and ticket, hold: holders and queue of each resource in order |
-//! | `sessions` (hash), `attached` (sorted set) | the server of each session and its client's count of resumes; the same by server |
+//! | `sessions` (hash), `attached` (sorted set) | the server of each session and its client's count of resumes, with a `+` if it was handed over and not asked for yet; the same by server |
 //! | `session-holds` (sorted set) | session, hold |
 //! | `requests` (hash) | the hold of each lease that was asked for with a request id |
 //! | `ended` (hash), `ended-order` (list) | how the last leases ended, and the last holds that others ended than their session |

@@ -310,5 +310,5 @@ pub(super) fn move_session(session: SessionId, attempt: u32, after: Vec<u8>) -> 
 
 /// The operation that ends a session, unless another server has it by the same or a later attempt.
 pub(super) fn end_session(session: Vec<u8>, attempt: u32) -> Vec<Vec<u8>> {
-    vec![b"D".to_vec(), session, attempt.to_string().into_bytes()]
+    vec![b"D".to_vec(), session, figure(attempt)]
 }

@@ -147,8 +147,8 @@ local function define_joining()
   end
 
   -- K: epoch, partitions, a key, whether it was in force already (1) or is a proposal (0). The server has said all it has under
-  -- this epoch, and has joined. Result: K, partitions, server lease in ms and key in force; or F if the epoch is another one by now, or if the server was swept since it began to join,
-  -- so that what it was shown is not true any more.
+  -- this epoch, and has joined. Result: K, partitions, server lease in ms and key in force; or F if the epoch is another one
+  -- by now, or if the server was swept since it began to join, so that what it was shown is not true any more.
   operations.K = function()
     local expected, partitions, key, was_in_force = argument(), argument(), argument(), argument() == '1'
     if expected ~= epoch or not call('HGET', SERVERS, me) then
