@@ -16,7 +16,7 @@ verify: ## Check everything, change nothing
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	tests/node_modules/.bin/buf lint proto
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 fix: ## Format, apply lint suggestions, refresh checked-in files
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
@@ -31,6 +31,6 @@ compare: ## How fast, beside its peers and its limits, in minutes; DOCS=docs ref
 	cargo build --workspace --bins --examples --release --locked
 	$${CARGO_TARGET_DIR:-target}/release/lockstead-compare $(if $(DOCS),--docs $(DOCS)) $(ARGS)
 
-faults: ## Break servers, clients and Redis for a while, and check what the clients saw; SEED=… SECONDS=… TOPOLOGY=…
+faults: ## Break servers, clients and Redis for a while, and check what the clients saw; SEED=… SECONDS=… TOPOLOGY=… ONLY=…
 	cargo build --workspace --bins --examples --locked
-	$${CARGO_TARGET_DIR:-target}/debug/lockstead-faults $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(TOPOLOGY),--topology $(TOPOLOGY))
+	$${CARGO_TARGET_DIR:-target}/debug/lockstead-faults $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(TOPOLOGY),--topology $(TOPOLOGY)) $(if $(ONLY),--only '$(ONLY)')

@@ -50,6 +50,9 @@ struct RunArgs {
     /// Where the truth is kept; said by the seed unless given
     #[arg(long)]
     topology: Option<Topology>,
+    /// Only faults with this in their name: `flushed`, `killed`, `client` …
+    #[arg(long)]
+    only: Option<String>,
     /// The server to run, instead of this workspace's `lockstead`
     #[arg(long)]
     server: Option<PathBuf>,
@@ -84,7 +87,7 @@ async fn main() -> Result<ExitCode, Failure> {
 async fn run_and_check(args: RunArgs) -> Result<ExitCode, Failure> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let program = args.server.unwrap_or_else(lockstead_tests::lockstead);
-    let plan = Plan::draw(seed, args.seconds, args.topology);
+    let plan = Plan::draw(seed, args.seconds, args.topology, args.only.as_deref());
     let (site, mut folder) = (plan.site.clone(), tempfile::Builder::new().prefix("lockstead-faults-").tempdir()?);
     println!(
         "seed {seed}: {:?}, {} servers with a lease of {} ms, {} clients, {} s; history and logs in {}",
@@ -107,7 +110,8 @@ async fn run_and_check(args: RunArgs) -> Result<ExitCode, Failure> {
     } else {
         let topology = format!("{:?}", site.topology).to_lowercase();
         println!("\nhistory and logs are in {}", folder.path().display());
-        println!("the same schedule again: make faults SEED={seed} SECONDS={} TOPOLOGY={topology}", site.seconds);
+        let only = args.only.map(|only| format!(" ONLY='{only}'")).unwrap_or_default();
+        println!("the same schedule again: make faults SEED={seed} SECONDS={} TOPOLOGY={topology}{only}", site.seconds);
         println!("the same history again: lockstead-faults check {}", history_path(folder.path()).display());
     }
     Ok(verdict)

@@ -16,6 +16,8 @@ const PEACE_AT_FIRST_MS: u64 = 2_000;
 /// Faults come in storms. Between them it is calm for long enough that order and the absence of losses mean something.
 const STORM_MS: u64 = 8_000;
 const CALM_AFTER_LEASES_MS: u64 = 7_000;
+/// How often a fault is drawn again if another one is wanted. What does not come then is not of this list.
+const DRAWS: usize = 200;
 
 /// Where the truth is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -108,17 +110,17 @@ impl Site {
 }
 
 impl Plan {
-    /// What the seed says; the topology too, unless it is given.
-    pub(crate) fn draw(seed: u64, seconds: u64, topology: Option<Topology>) -> Self {
+    /// What the seed says; the topology too, unless it is given. If `only` is, then only faults with that in their name.
+    pub(crate) fn draw(seed: u64, seconds: u64, topology: Option<Topology>, only: Option<&str>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let site = Site::draw(&mut rng.fork(), seed, seconds, topology);
         let calm = 2 * site.server_lease_ms + CALM_AFTER_LEASES_MS;
         let weather = |at: u64| at >= PEACE_AT_FIRST_MS && (at - PEACE_AT_FIRST_MS) % (STORM_MS + calm) < STORM_MS;
         Self {
-            servers: schedule(&mut rng.fork(), &site, server_fault, weather),
-            redis: schedule(&mut rng.fork(), &site, redis_fault, weather),
+            servers: schedule(&mut rng.fork(), &site, server_fault, only, weather),
+            redis: schedule(&mut rng.fork(), &site, redis_fault, only, weather),
             // What is done to one client disturbs no other.
-            clients: schedule(&mut rng.fork(), &site, client_fault, |at| at >= PEACE_AT_FIRST_MS),
+            clients: schedule(&mut rng.fork(), &site, client_fault, only, |at| at >= PEACE_AT_FIRST_MS),
             site,
         }
     }
@@ -129,6 +131,7 @@ fn schedule<F: Clone + Into<Fault>>(
     rng: &mut Rng,
     site: &Site,
     draw: fn(&mut Rng, &Site) -> F,
+    only: Option<&str>,
     may_begin: impl Fn(u64) -> bool,
 ) -> Vec<Planned<F>> {
     let mut planned = Vec::new();
@@ -138,7 +141,8 @@ fn schedule<F: Clone + Into<Fault>>(
         if at_ms >= site.seconds * 1_000 {
             return planned;
         }
-        let fault = draw(rng, site);
+        let wanted = |fault: &F| only.is_none_or(|only| fault.clone().into().kind().contains(only));
+        let Some(fault) = (0..DRAWS).map(|_| draw(rng, site)).find(wanted) else { return planned };
         let general: Fault = fault.clone().into();
         if may_begin(at_ms) && general.is_possible(site) {
             planned.push(Planned { at_ms, fault });
@@ -213,9 +217,9 @@ mod tests {
     #[test]
     fn the_same_seed_says_the_same() {
         for seed in 0..50 {
-            assert_eq!(Plan::draw(seed, 60, None), Plan::draw(seed, 60, None));
+            assert_eq!(Plan::draw(seed, 60, None, None), Plan::draw(seed, 60, None, None));
         }
-        assert_ne!(Plan::draw(1, 60, None), Plan::draw(2, 60, None));
+        assert_ne!(Plan::draw(1, 60, None, None), Plan::draw(2, 60, None, None));
     }
 
     /// All faults of a plan, list by list.
@@ -228,10 +232,10 @@ mod tests {
 
     #[test]
     fn the_topology_changes_what_is_possible_and_nothing_else() {
-        let drawn = Plan::draw(7, 60, None);
-        let asked = Plan::draw(7, 60, Some(drawn.site.topology));
+        let drawn = Plan::draw(7, 60, None, None);
+        let asked = Plan::draw(7, 60, Some(drawn.site.topology), None);
         assert_eq!(drawn, asked);
-        let memory = Plan::draw(7, 60, Some(Topology::Memory));
+        let memory = Plan::draw(7, 60, Some(Topology::Memory), None);
         assert_eq!(memory.site.clients, drawn.site.clients);
         assert!(memory.redis.is_empty(), "there is no Redis to break");
     }
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn every_fault_is_drawn_where_it_is_possible() {
         let kinds = |topology| -> HashSet<&str> {
-            let plans = (0..40).map(|seed| Plan::draw(seed, 60, Some(topology)));
+            let plans = (0..40).map(|seed| Plan::draw(seed, 60, Some(topology), None));
             plans.flat_map(faults).flatten().map(|(_, fault)| fault.kind()).collect()
         };
         assert_eq!(kinds(Topology::Single).len(), 13, "all but a failover");
@@ -249,8 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn one_kind_of_fault_can_be_asked_for() {
+        let [servers, redis, clients] = faults(Plan::draw(7, 60, Some(Topology::Single), Some("flushed")));
+        assert!(servers.is_empty() && clients.is_empty());
+        assert!(redis.len() > 5 && redis.iter().all(|(_, fault)| fault.kind() == "Redis flushed"), "{redis:?}");
+    }
+
+    #[test]
     fn faults_of_one_kind_do_not_overlap() {
-        for list in (0..40).map(|seed| Plan::draw(seed, 60, None)).flat_map(faults) {
+        for list in (0..40).map(|seed| Plan::draw(seed, 60, None, None)).flat_map(faults) {
             for pair in list.windows(2) {
                 assert!(pair[0].0 + pair[0].1.lasts_ms() < pair[1].0);
             }
