@@ -117,7 +117,7 @@ async fn keep_fresh(source: Source, fetched: watch::Sender<Fetched>, wanted: Arc
             Ok(keys) if !was_well => tracing::info!(keys = keys.len(), %source, "an issuer's keys can be had again"),
             Ok(keys) => tracing::debug!(keys = keys.len(), %source, "an issuer's keys"),
             Err(why) if was_well => {
-                tracing::warn!(why, %source, "an issuer's keys can't be had; going on with what there is")
+                tracing::warn!(why, %source, "an issuer's keys can't be had; going on with what there is");
             }
             Err(_) => {}
         }

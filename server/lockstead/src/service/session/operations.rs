@@ -102,9 +102,9 @@ impl Actor {
         }
         // What was asked before the session moved has been counted then.
         if is_repeated {
-            self.service.may_keep(ask.scope, &ask.name)?
+            self.service.may_keep(ask.scope, &ask.name)?;
         } else {
-            self.service.may_acquire(ask)?
+            self.service.may_acquire(ask)?;
         }
         let queue = (ask.wait != Wait::No).then(|| (ask.scope, ask.resource()));
         let claims = &mut self.claims;
