@@ -50,7 +50,7 @@ impl Gate {
 pub async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let identity = match gate.wanted(&request) {
         Ok(None) => Ok(Identity::anyone()),
-        Ok(Some((access, credentials))) => access.identify(credentials).await.map_err(Error::from),
+        Ok(Some((access, credentials))) => let_in(access, credentials).await,
         Err(error) => Err(error),
     };
     match identity {
@@ -62,6 +62,12 @@ pub async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -
         }
         Err(error) => refuse(&gate.metrics, request.headers(), error),
     }
+}
+
+async fn let_in(access: &Arc<Access>, credentials: Credentials) -> Result<Identity, Error> {
+    let identity = access.identify(credentials).await?;
+    identity.check_any()?;
+    Ok(identity)
 }
 
 fn refuse(metrics: &Metrics, headers: &HeaderMap, error: Error) -> Response {

@@ -58,6 +58,14 @@ pub enum Denied {
         /// Of what.
         what: String,
     },
+    /// No rule is about the caller.
+    #[error(
+        "`{principal}` is known, but no rule allows it anything; ask whoever keeps the server's access file for one"
+    )]
+    Nothing {
+        /// Who asked.
+        principal: String,
+    },
     /// The token that a stream was opened with is not known any more.
     #[error("the credentials that this stream was opened with are not good any more; connect again with newer ones")]
     Revoked,
@@ -177,6 +185,15 @@ impl Identity {
         self.check_with(Action::Read, what, |policy, principal| {
             policy.allows_prefix(principal, Action::Read, scope, prefix)
         })
+    }
+
+    /// Whether it may do anything at all. Who is known but has no rule sees nothing of the server either.
+    pub(crate) fn check_any(&self) -> Result<(), Denied> {
+        let Some(known) = &self.0 else { return Ok(()) };
+        if known.access.policy().allows_any(&known.principal) {
+            return Ok(());
+        }
+        Err(Denied::Nothing { principal: known.principal.name.clone() })
     }
 
     /// Whether it may administer the server itself.

@@ -115,6 +115,11 @@ impl Policy {
         self.rules_for(principal, action, scope).any(|rule| rule.prefix.covers(name))
     }
 
+    /// Whether there is a rule about this one at all.
+    pub(super) fn allows_any(&self, principal: &Principal) -> bool {
+        self.rules.iter().any(|rule| rule.who.iter().any(|who| who.is(principal)))
+    }
+
     /// Whether it is allowed for every name with this beginning.
     pub(super) fn allows_prefix(&self, principal: &Principal, action: Action, scope: Scope, prefix: &str) -> bool {
         self.rules_for(principal, action, scope).any(|rule| rule.prefix.covers_all(prefix))
@@ -142,7 +147,8 @@ impl Policy {
 
 impl token::Entry {
     fn is_expired(&self) -> bool {
-        self.expires.is_some_and(|expires| jiff::Timestamp::now() >= expires)
+        let now = i64::try_from(lockstead_clock::wall_time().as_micros()).unwrap_or(i64::MAX);
+        self.expires.is_some_and(|expires| now >= expires.as_microsecond())
     }
 }
 

@@ -9,6 +9,7 @@ mod run;
 mod say;
 mod serve;
 mod show;
+mod token;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ enum Command {
     Ls(show::LsArgs),
     Get(show::GetArgs),
     Bench(bench::BenchArgs),
+    Token(token::TokenArgs),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// Which
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
             Command::Ls(args) => show::ls(args).await,
             Command::Get(args) => show::get(args).await,
             Command::Bench(args) => bench::bench(args).await,
+            Command::Token(args) => token::token(&args),
             Command::RunWatchdog => watchdog::watch().await,
             Command::BenchServer => bench::serve().await,
             Command::Completions { shell } => {

@@ -84,7 +84,9 @@ impl Error {
             | Self::NotReady(_)
             | Self::Unauthenticated(Unauthenticated::KeysUnavailable) => ErrorReason::BackendUnavailable,
             Self::Unauthenticated(_) | Self::Denied(Denied::Revoked) => ErrorReason::Unauthenticated,
-            Self::Denied(Denied::Forbidden { .. }) | Self::ForeignPage => ErrorReason::PermissionDenied,
+            Self::Denied(Denied::Forbidden { .. } | Denied::Nothing { .. }) | Self::ForeignPage => {
+                ErrorReason::PermissionDenied
+            }
             Self::Draining => ErrorReason::Draining,
         }
     }
