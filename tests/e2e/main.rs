@@ -13,6 +13,7 @@ mod killed_client;
 mod lists;
 mod logged;
 mod many_servers;
+mod metrics;
 mod protocols;
 mod readme;
 mod requests;

@@ -5,6 +5,7 @@ mod encode;
 mod session;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -38,7 +39,7 @@ pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflec
         .into_axum_router()
         // The fallback belongs to HTTP, which has the rest of the port.
         .reset_fallback()
-        .layer(axum::middleware::map_response(blame_message))
+        .layer(map_response(blame_message))
         .layer(tonic_web::GrpcWebLayer::new());
     Ok((router, health))
 }

@@ -12,6 +12,7 @@ use super::error::{Error, Result};
 use super::request::{LeaseAsk, NotAcquired, Outcome};
 use super::waiting::Waiter;
 use crate::access::Identity;
+use crate::telemetry::metrics::By;
 
 impl Caller {
     /// Acquires a lease, and waits for it if asked to. Dropping the future takes the acquire back, also if it has just
@@ -42,22 +43,32 @@ impl Caller {
         let outcome = match answer {
             Ok(Acquired::Granted(grant)) => {
                 waiter.take(grant);
+                self.metrics.granted(ask.scope, lockstead_clock::time().since(started));
                 Outcome::Acquired(grant)
             }
             Ok(Acquired::Held { holders }) => {
                 waiter.settle();
                 Outcome::NotAcquired(NotAcquired { reason: Reason::Held, holders })
             }
-            Ok(Acquired::Queued { .. }) => self.wait(waiter, ask.scope, ask.wait.deadline(started)).await?,
+            Ok(Acquired::Queued { .. }) => {
+                let outcome = self.wait(waiter, ask.scope, ask.wait.deadline(started)).await?;
+                if let Outcome::Acquired(grant) = &outcome {
+                    self.metrics.granted_in_turn(ask.scope, lockstead_clock::time().since(started), grant);
+                }
+                outcome
+            }
             Err(error) => {
                 waiter.settle();
                 return Err(error.into());
             }
         };
-        if let Outcome::Acquired(grant) = &outcome {
-            self.lease_claims.keep(claim, grant);
+        match &outcome {
+            Outcome::Acquired(grant) => {
+                self.lease_claims.keep(claim, grant);
+                self.metrics.lease_granted(ask.scope, grant);
+            }
+            Outcome::NotAcquired(why) => self.metrics.not_acquired(ask.scope, why.reason),
         }
-        self.metrics.acquired(&outcome, lockstead_clock::time().since(started));
         Ok(outcome)
     }
 
@@ -107,6 +118,7 @@ impl Caller {
         self.may_keep(scope, &renew.resource.name)?;
         let grant = self.engines.of(scope)?.renew(renew).await?;
         self.lease_claims.prolong(&grant);
+        self.metrics.lease_granted(scope, &grant);
         Ok(grant)
     }
 
@@ -116,7 +128,8 @@ impl Caller {
         let release = Release { hold, by: Releaser::Bearer(resource) };
         self.engines.of(scope)?.release(release).await?;
         self.lease_claims.drop_of(hold);
-        self.metrics.released();
+        self.metrics.released(scope, By::Bearer);
+        self.metrics.lease_ended(hold);
         Ok(())
     }
 }
