@@ -20,4 +20,5 @@ mod requests;
 mod serve;
 mod sessions;
 mod silent_client;
+mod traces;
 mod vanished_waiter;

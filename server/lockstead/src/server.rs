@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use futures::future::BoxFuture;
 use hyper_util::server::graceful::GracefulShutdown;
 use lockstead_engine::Readiness;
@@ -22,6 +22,7 @@ use crate::reload::{self, Watched};
 use crate::service::{Drain, Engines, Router, Service};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::count_requests;
+use crate::telemetry::traces;
 use crate::tls::{Tls, TlsFileError};
 use crate::{grpc, http};
 
@@ -124,6 +125,7 @@ impl Server {
             .merge(http::routes(service.clone(), info.clone()))
             .layer(from_fn_with_state(gate, guard))
             .layer(from_fn_with_state(metrics.clone(), count_requests));
+        let app = if traces::is_on() { app.layer(from_fn(traces::trace_requests)) } else { app };
         let listener = listener.counted_by(metrics.clone()).with_app(app).with_tls(tls.clone());
         let monitor = match &settings.monitor_listen {
             Some(listen) => {

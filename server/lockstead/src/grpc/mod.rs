@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod session;
+mod trace;
 
 use axum::Router;
 use axum::middleware::map_response;
@@ -79,8 +80,9 @@ impl LockService for Handlers {
     type HoldStream = BoxStream<'static, Result<v1::HoldResponse, Status>>;
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
+        let trace = trace::StreamTrace::begin(request.metadata());
         let caller = self.caller(&request)?;
-        Ok(tonic::Response::new(session::serve(caller, request.into_inner())))
+        Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace)))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Answer<Self::HoldStream> {

@@ -24,6 +24,7 @@ use super::router::loss_reason;
 use super::{Caller, Service, random};
 use crate::access::{Claim, Identity, WaitClaim};
 use crate::telemetry::metrics::By;
+use crate::telemetry::traces;
 
 /// A dead connection is noticed by writing to it, so something is written this often.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
@@ -64,6 +65,7 @@ impl Caller {
         let waits = ask.wait != Wait::No;
         let place = if waits { self.may(|identity| identity.claim_wait(ask.scope, ask.resource()))? } else { None };
         let started = lockstead_clock::time();
+        traces::note_ask(&ask);
         let engine = self.engines.of(ask.scope)?;
         let session = SessionId::from_bits(random::bits());
         let party = Party::Session { session, request: REQUEST, owner_key: None };
@@ -79,11 +81,16 @@ impl Caller {
         let first = match answer? {
             Acquired::Granted(grant) => {
                 self.metrics.granted(ask.scope, lockstead_clock::time().since(started));
+                traces::note_grant(&grant, "acquired");
                 HoldEvent::Acquired(grant)
             }
-            Acquired::Queued { position, .. } => HoldEvent::Queued(position),
+            Acquired::Queued { position, .. } => {
+                traces::note_outcome("queued");
+                HoldEvent::Queued(position)
+            }
             Acquired::Held { holders } => {
                 self.metrics.not_acquired(ask.scope, Reason::Held);
+                traces::note_outcome(traces::outcome_of(Reason::Held));
                 return Ok(Err(NotAcquired { reason: Reason::Held, holders }));
             }
         };

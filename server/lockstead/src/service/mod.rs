@@ -34,6 +34,7 @@ pub use router::{Router, loss_message, loss_reason};
 
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::State;
+use crate::telemetry::traces;
 use lease_claims::LeaseClaims;
 
 /// Everything that the transports can ask for. Cheap to clone.
@@ -118,6 +119,7 @@ pub struct Page {
 impl Caller {
     /// Who holds a resource and who waits for it.
     pub async fn get(&self, scope: Scope, key: ResourceKey) -> Result<ResourceView> {
+        traces::note_resource(scope, &key);
         self.may_ask()?;
         self.may_read(scope, &key.name)?;
         Ok(self.engines.of(scope)?.get(Get(key)).await?)
