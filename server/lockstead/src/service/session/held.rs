@@ -20,9 +20,8 @@ struct Since {
 }
 
 impl Held {
-    /// It is granted now. A hold that was re-entered began with its first entry.
-    pub(super) fn granted(&mut self, hold: HoldId, scope: Scope, request: u64) {
-        let at = lockstead_clock::time();
+    /// It was granted just now. A hold that is re-entered began with its first entry.
+    pub(super) fn granted(&mut self, hold: HoldId, scope: Scope, request: u64, at: Time) {
         self.0.entry(hold).or_insert(Since { scope, at, request });
     }
 

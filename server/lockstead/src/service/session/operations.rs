@@ -195,9 +195,10 @@ impl Actor {
             Ok(Acquired::Granted(grant)) => {
                 // A repeated acquire may have been waiting before.
                 self.pending.granted(request);
+                let now = lockstead_clock::time();
                 self.claims.granted(request, grant.hold);
-                self.service.metrics.granted(waiting.scope, lockstead_clock::time().since(waiting.since));
-                self.held.granted(grant.hold, waiting.scope, request);
+                self.service.metrics.granted(waiting.scope, now.since(waiting.since));
+                self.held.granted(grant.hold, waiting.scope, request, now);
                 self.reply(Reply::Acquired { request, grant });
             }
             Ok(Acquired::Queued { position, .. }) => {
@@ -261,10 +262,10 @@ impl Actor {
                 // One that is no longer pending was cancelled, which gives the hold back, or is about to be repeated after
                 // a resume.
                 if let Some(waiting) = self.pending.granted(request) {
-                    let waited = lockstead_clock::time().since(waiting.since);
+                    let now = lockstead_clock::time();
                     self.claims.granted(request, grant.hold);
-                    self.service.metrics.granted_in_turn(waiting.scope, waited, &grant);
-                    self.held.granted(grant.hold, waiting.scope, request);
+                    self.service.metrics.granted_in_turn(waiting.scope, now.since(waiting.since), &grant);
+                    self.held.granted(grant.hold, waiting.scope, request, now);
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
