@@ -2,7 +2,7 @@
 
 use lockstead_api::v1;
 use lockstead_api::v1::lock_service_client::LockServiceClient;
-use lockstead_tests::{RawSession, Server};
+use lockstead_tests::{Port, RawSession, Server};
 use tonic::Code;
 
 use super::scrape::Scrape;
@@ -43,6 +43,64 @@ async fn requests_are_counted_by_transport_and_code() {
         assert_eq!(scrape.count(series), count, "{series} in {}", scrape.text);
     }
     assert_eq!(scrape.total("lockstead_requests_total"), 10, "{}", scrape.text);
+}
+
+#[tokio::test]
+async fn what_access_control_turns_away_is_counted_by_why() {
+    const ACCESS: &str = "
+        [[token]]
+        principal = 'ci'
+        # Of `abc`.
+        sha256 = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+        [[rule]]
+        who = ['ci']
+        may = ['acquire']
+        prefix = 'ci/'
+        [[quota]]
+        who = ['ci']
+        holds = 1";
+    let access = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(access.path(), ACCESS).unwrap();
+    let port = Port::free();
+    let monitor = format!("127.0.0.1:{}", port.number);
+    let server = Server::start_with(&["--access", access.path().to_str().unwrap(), "--monitor-listen", &monitor]);
+    let http = reqwest::Client::new();
+    let acquire = async |name: &str, token: &str| {
+        let request = http.post(format!("{}/v1/locks/{name}/acquire", server.url));
+        request.bearer_auth(token).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(acquire("ci%2F1", "abc").await, 200);
+    assert_eq!(acquire("ci%2F2", "abc").await, 429);
+    assert_eq!(acquire("other", "abc").await, 403);
+    for _ in 0..2 {
+        assert_eq!(acquire("ci%2F1", "abd").await, 401);
+    }
+    let scrape = Scrape::at(&format!("http://{monitor}")).await;
+    for (series, count) in [
+        ("lockstead_refused_requests_total{reason=\"quota\"}", 1),
+        ("lockstead_refused_requests_total{reason=\"forbidden\"}", 1),
+        ("lockstead_refused_requests_total{reason=\"unauthenticated\"}", 2),
+        ("lockstead_requests_total{transport=\"http\",code=\"200\"}", 1),
+        ("lockstead_requests_total{transport=\"http\",code=\"429\"}", 1),
+        ("lockstead_requests_total{transport=\"http\",code=\"403\"}", 1),
+        ("lockstead_requests_total{transport=\"http\",code=\"401\"}", 2),
+        ("lockstead_acquires_total{scope=\"cluster\",outcome=\"acquired\"}", 1),
+    ] {
+        assert_eq!(scrape.count(series), count, "{series} in {}", scrape.text);
+    }
+    assert_eq!(scrape.total("lockstead_requests_total"), 5, "{}", scrape.text);
+}
+
+#[tokio::test]
+async fn connections_are_counted_while_they_are_open() {
+    let server = Server::start();
+    let (session, _) = RawSession::open(&server.url, v1::OpenSession::default()).await;
+    // The other one is that by which this is asked.
+    let scrape = Scrape::until(&server, &[("lockstead_connections", 2)]).await;
+    let opened = scrape.count("lockstead_connections_opened_total");
+    drop(session);
+    let scrape = Scrape::until(&server, &[("lockstead_connections", 1)]).await;
+    assert!(scrape.count("lockstead_connections_opened_total") > opened);
 }
 
 #[tokio::test]

@@ -13,7 +13,12 @@ pub(super) struct Scrape {
 
 impl Scrape {
     pub(super) async fn of(server: &Server) -> Self {
-        let answer = reqwest::get(format!("{}/metrics", server.url)).await.unwrap();
+        Self::at(&server.url).await
+    }
+
+    /// Of a server whose metrics are at another port.
+    pub(super) async fn at(url: &str) -> Self {
+        let answer = reqwest::get(format!("{url}/metrics")).await.unwrap();
         let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
         assert_eq!(media_type, "text/plain; version=0.0.4; charset=utf-8");
         let text = answer.text().await.unwrap();
