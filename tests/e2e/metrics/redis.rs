@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::scrape::Scrape;
 
-const PARTITIONS: u64 = 16;
+const PARTITIONS: u64 = lockstead_engine::PARTITIONS as u64;
 const SERVING: &str = "lockstead_redis_partitions{state=\"serving\"}";
 const AWAY: &str = "lockstead_redis_partitions{state=\"away\"}";
 const EPOCHS: &str = "lockstead_redis_epoch_changes_total";
