@@ -1,7 +1,5 @@
 //! One port for gRPC, gRPC-Web and HTTP/1.1 and HTTP/2, and what the server tells of itself there.
 
-mod metrics;
-
 use http::header::{CONTENT_TYPE, TE};
 use http_body_util::{BodyExt, Full};
 use lockstead_api::v1;

@@ -138,7 +138,7 @@ pub fn serve() -> Command {
     {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
-    for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
+    for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS", "OTLP_ENDPOINT", "TRACE_SAMPLE_RATIO"] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     for setting in [

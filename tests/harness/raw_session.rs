@@ -6,7 +6,8 @@ use lockstead_api::v1::session_request::Message as Say;
 use lockstead_api::v1::session_response::Message as Hear;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request, Status, Streaming};
 
 use crate::PATIENCE;
 
@@ -22,10 +23,20 @@ impl RawSession {
     /// # Panics
     /// If there is no server.
     pub async fn begin(url: &str, first: Say) -> Self {
+        Self::begin_with(url, first, MetadataMap::new()).await
+    }
+
+    /// The same, with more in the headers of the stream.
+    ///
+    /// # Panics
+    /// If there is no server.
+    pub async fn begin_with(url: &str, first: Say, metadata: MetadataMap) -> Self {
         let (sender, messages) = mpsc::unbounded_channel();
         let mut client = LockServiceClient::connect(url.to_owned()).await.expect("a server");
         let raw = |answers| Self { sender: sender.clone(), answers };
-        let session = client.session(UnboundedReceiverStream::new(messages)).await.expect("a stream");
+        let messages = UnboundedReceiverStream::new(messages);
+        let request = Request::from_parts(metadata, Extensions::default(), messages);
+        let session = client.session(request).await.expect("a stream");
         let session = raw(session.into_inner());
         session.say(first);
         session

@@ -190,7 +190,7 @@ async fn every_server_lists_what_all_have_and_counts_what_it_has() {
         assert_eq!(seen, names);
     }
     for server in [&a, &b] {
-        assert_eq!(server.engine.census(), Census { resources: 20, holds: 40 });
+        assert_eq!(server.engine.census(), Census { resources: 20, holds: 40, ..Census::default() });
     }
     assert_eq!(c.engine.census(), Census::default());
 }

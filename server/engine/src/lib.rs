@@ -138,6 +138,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether it can serve, for an operator.
     fn readiness(&self) -> Readiness;
 
+    /// How the store is that keeps the truth, if that is apart from this server; for an operator.
+    fn store(&self) -> Option<StoreView> {
+        None
+    }
+
     /// A secret that all servers of this engine share, so that one can check what another has signed. `None`: not known
     /// yet.
     fn shared_key(&self) -> Option<SharedKey>;
@@ -150,6 +155,20 @@ pub enum Readiness {
     Ready,
     /// Not now: what is wrong and what to do about it, in a sentence without secrets.
     NotReady(String),
+}
+
+/// A store apart from this server, as this server sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreView {
+    /// Partitions in service.
+    pub serving: usize,
+    /// Partitions in their reclaim window: nothing is granted there.
+    pub reclaiming: usize,
+    /// Partitions out of reach.
+    pub away: usize,
+    /// How often a partition that was known was found in another epoch: the store had restarted, failed over, or lost its
+    /// data, and a reclaim window began.
+    pub epoch_changes: u64,
 }
 
 /// A secret of all servers of an engine. Its `Debug` shows nothing of it.

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::access::Certificate;
 use crate::service::Drain;
+use crate::telemetry::Metrics;
 use crate::tls::Tls;
 
 /// What begins an HTTP/2 connection.
@@ -50,6 +51,7 @@ pub(crate) struct Listener {
     address: SocketAddr,
     app: Router,
     tls: Option<Arc<Tls>>,
+    metrics: Arc<Metrics>,
     /// One for each connection that there may be.
     places: Arc<Semaphore>,
     http: Arc<auto::Builder<TokioExecutor>>,
@@ -61,12 +63,25 @@ impl Listener {
         let tcp = TcpListener::bind(addresses).await?;
         let address = tcp.local_addr()?;
         let places = Arc::new(Semaphore::new(most));
-        Ok(Self { tcp, address, app: Router::new(), tls: None, places, http: Arc::new(connection_settings()) })
+        Ok(Self {
+            tcp,
+            address,
+            app: Router::new(),
+            tls: None,
+            metrics: Arc::default(),
+            places,
+            http: Arc::new(connection_settings()),
+        })
     }
 
     /// Serves this.
     pub(crate) fn with_app(self, app: Router) -> Self {
         Self { app, ..self }
+    }
+
+    /// Counts its connections there.
+    pub(crate) fn counted_by(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Speaks TLS, if that is given.
@@ -113,8 +128,9 @@ impl Listener {
             tracing::debug!(%error, "a connection could not be tuned");
         }
         let (app, http, tls) = (self.app.clone(), self.http.clone(), self.tls.clone());
+        let open = self.metrics.connection();
         tokio::spawn(async move {
-            let _place = place;
+            let (_place, _open) = (place, open);
             let begun = tokio::select! {
                 begun = tokio::time::timeout(HEADERS_WITHIN, begin(stream, tls.as_deref())) => begun,
                 () = drain.over() => return,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use futures::future::BoxFuture;
 use hyper_util::server::graceful::GracefulShutdown;
 use lockstead_engine::Readiness;
@@ -21,6 +21,8 @@ use crate::listener::Listener;
 use crate::reload::{self, Watched};
 use crate::service::{Drain, Engines, Router, Service};
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::count_requests;
+use crate::telemetry::traces;
 use crate::tls::{Tls, TlsFileError};
 use crate::{grpc, http};
 
@@ -115,15 +117,20 @@ impl Server {
         let Started { engine, node, misconfigured } = start(router.clone())?;
         let listener = bind(&settings.listen, &addresses, settings.max_connections).await?;
         let gate = Gate::new(access.clone(), metrics.clone());
-        let service = Service::new(Engines::new(engine).with_node(node), router, metrics, Drain::default());
+        let engines = Engines::new(engine).with_node(node);
+        let service = Service::new(engines, router, metrics.clone(), Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;
         let info = http::Info::new(env!("CARGO_PKG_VERSION"));
-        let app = grpc.merge(http::routes(service.clone(), info.clone())).layer(from_fn_with_state(gate, guard));
-        let listener = listener.with_app(app).with_tls(tls.clone());
+        let app = grpc
+            .merge(http::routes(service.clone(), info.clone()))
+            .layer(from_fn_with_state(gate, guard))
+            .layer(from_fn_with_state(metrics.clone(), count_requests));
+        let app = if traces::is_on() { app.layer(from_fn(traces::trace_requests)) } else { app };
+        let listener = listener.counted_by(metrics.clone()).with_app(app).with_tls(tls.clone());
         let monitor = match &settings.monitor_listen {
             Some(listen) => {
                 let monitor = bind(listen, &resolve(listen).await?, MONITOR_CONNECTIONS_MAX).await?;
-                Some(monitor.with_app(http::monitor_routes(service.clone(), info)))
+                Some(monitor.counted_by(metrics).with_app(http::monitor_routes(service.clone(), info)))
             }
             None => None,
         };

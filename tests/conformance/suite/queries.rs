@@ -75,8 +75,8 @@ pub(crate) async fn census(f: &Fixture) {
     f.granted(f.ask(session, 1, "x", EXCLUSIVE)).await;
     f.queued(f.ask_lease("x", EXCLUSIVE, LONG)).await;
     f.granted(f.ask(session, 2, "x", permits(1, 1))).await;
-    assert_eq!(f.engine.census(), Census { resources: 2, holds: 3 });
+    assert_eq!(f.engine.census(), Census { resources: 2, holds: 3, waiters: 1, longest_queue: 1 });
     assert_eq!(f.end(session).await, 2);
-    let Census { resources, holds } = f.engine.census();
+    let Census { resources, holds, .. } = f.engine.census();
     assert_eq!((resources, holds), (1, 1));
 }

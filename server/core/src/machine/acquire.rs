@@ -93,6 +93,7 @@ impl<G: Gate> Machine<G> {
     fn enqueue(&mut self, id: HoldId, key: &ResourceKey) {
         if let Some(resource) = self.resources.get_mut(key) {
             resource.queue.insert(self.last_ticket, id);
+            self.queue_lengths.grew(resource.queue.len());
         }
         if let Some(actor) = self.holds.get(&id).and_then(Hold::actor) {
             self.actors.entry(actor).or_default().waiting.insert(self.last_ticket, id);

@@ -10,7 +10,7 @@ impl<G: Gate> Machine<G> {
     /// # Panics
     /// If anything is not as it must be, which is a defect of this crate.
     pub fn assert_invariants(&self) {
-        let (mut holders, mut waiters) = (0, 0);
+        let (mut holders, mut waiters, mut longest_queue) = (0, 0, 0);
         for (key, resource) in &self.resources {
             assert!(!resource.is_unused(), "{key:?} is kept though nobody uses it");
             let permits: u64 = resource.holders.iter().map(|(_, id)| u64::from(self.holds[id].claim.permits())).sum();
@@ -29,8 +29,11 @@ impl<G: Gate> Machine<G> {
             }
             holders += resource.holders.len();
             waiters += resource.queue.len();
+            longest_queue = longest_queue.max(resource.queue.len());
         }
         assert_eq!(holders + waiters, self.holds.len(), "every hold is in one resource");
+        let counted = (self.queue_lengths.waiters(), self.queue_lengths.longest());
+        assert_eq!((waiters, longest_queue), counted, "queues are counted as they change");
         self.assert_indexes();
     }
 

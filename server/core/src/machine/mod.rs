@@ -20,6 +20,7 @@ use crate::id_map::IdHasherBuilder;
 use crate::ids::{HoldId, SessionId};
 use crate::labels::{Metadata, Owner, OwnerKey, RequestId};
 use crate::limits::{ENTRIES_PER_HOLD_MAX, TOKEN_END};
+use crate::queue_lengths::QueueLengths;
 use crate::resource::{Claim, Resource, ResourceKey, Ticket, Token};
 use crate::time::{Now, Time, WallTime};
 
@@ -42,6 +43,7 @@ pub struct Machine<G = Open> {
     /// When leases end.
     deadlines: BTreeSet<(Time, HoldId)>,
     ended: EndedHolds,
+    queue_lengths: QueueLengths,
     last_ticket: Ticket,
     last_token: u64,
     /// Of the command at work.
@@ -75,6 +77,10 @@ pub struct Census {
     pub resources: usize,
     /// Holders and waiters.
     pub holds: usize,
+    /// The waiters among them.
+    pub waiters: usize,
+    /// Those who wait in the longest queue.
+    pub longest_queue: usize,
 }
 
 /// A holder or a waiter.
@@ -177,6 +183,7 @@ impl<G: Gate> Machine<G> {
             actors: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             ended: EndedHolds::default(),
+            queue_lengths: QueueLengths::default(),
             last_ticket: 0,
             last_token: 0,
             events: Vec::new(),
@@ -198,7 +205,8 @@ impl<G: Gate> Machine<G> {
 
     /// How much there is.
     pub fn census(&self) -> Census {
-        Census { resources: self.resources.len(), holds: self.holds.len() }
+        let (waiters, longest_queue) = (self.queue_lengths.waiters(), self.queue_lengths.longest());
+        Census { resources: self.resources.len(), holds: self.holds.len(), waiters, longest_queue }
     }
 
     fn expire(&mut self, now: Now) {
@@ -229,7 +237,9 @@ impl<G: Gate> Machine<G> {
                 resource.closed = true;
                 return;
             };
-            resource.queue.remove(&ticket);
+            if resource.queue.remove(&ticket).is_some() {
+                self.queue_lengths.shrank(resource.queue.len());
+            }
             self.promote(now, id, ticket, token);
         }
     }
@@ -259,9 +269,7 @@ impl<G: Gate> Machine<G> {
             if let Some(of_actor) = hold.actor().and_then(|actor| self.actors.get_mut(&actor)) {
                 of_actor.waiting.remove(&ticket);
             }
-            if let Some(resource) = self.resources.get_mut(&hold.resource) {
-                resource.queue.remove(&ticket);
-            }
+            self.leave_queue(&hold.resource, ticket);
         }
         self.events.push(Event::Granted { to: Some((session, request)), grant });
     }
@@ -315,11 +323,7 @@ impl<G: Gate> Machine<G> {
     fn remove(&mut self, id: HoldId, ended: Option<EndReason>) -> Option<Hold> {
         let hold = self.holds.remove(&id)?;
         match &hold.state {
-            HoldState::Waiting(ticket) => {
-                if let Some(resource) = self.resources.get_mut(&hold.resource) {
-                    resource.queue.remove(ticket);
-                }
-            }
+            HoldState::Waiting(ticket) => self.leave_queue(&hold.resource, *ticket),
             HoldState::Held { token, deadline, .. } => {
                 if let Some(resource) = self.resources.get_mut(&hold.resource) {
                     resource.remove_holder(*token, hold.claim.permits());
@@ -341,6 +345,14 @@ impl<G: Gate> Machine<G> {
             }
         }
         Some(hold)
+    }
+
+    fn leave_queue(&mut self, key: &ResourceKey, ticket: Ticket) {
+        if let Some(resource) = self.resources.get_mut(key)
+            && resource.queue.remove(&ticket).is_some()
+        {
+            self.queue_lengths.shrank(resource.queue.len());
+        }
     }
 
     /// Takes a hold out of the indexes by session, request and actor.

@@ -1,6 +1,7 @@
 //! What the engine answers by itself, and what it asks Redis for.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -15,10 +16,10 @@ use tokio::sync::oneshot;
 
 use super::call::{AWAY, Then, end_session, give_back, move_session};
 use super::record::{hold_bytes, prefix_bytes, resource_bytes, session_bytes};
-use super::status::readiness;
+use super::status::{readiness, view};
 use super::table::{Hold, Index, Known, Repeat, State, Table};
 use super::{RedisEngine, Shared, figure, lock};
-use crate::{Answer, Capabilities, Engine, EngineError, Readiness, Result, SharedKey, at_hand};
+use crate::{Answer, Capabilities, Engine, EngineError, Readiness, Result, SharedKey, StoreView, at_hand};
 
 impl Engine for RedisEngine {
     fn name(&self) -> &'static str {
@@ -209,6 +210,11 @@ impl Engine for RedisEngine {
 
     fn readiness(&self) -> Readiness {
         readiness(&lock(&self.shared.statuses))
+    }
+
+    fn store(&self) -> Option<StoreView> {
+        let epoch_changes = self.shared.epoch_changes.load(Ordering::Relaxed);
+        Some(StoreView { epoch_changes, ..view(&lock(&self.shared.statuses)) })
     }
 
     fn shared_key(&self) -> Option<SharedKey> {

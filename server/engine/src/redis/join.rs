@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::iter::once;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lockstead_core::{EndReason, Event, HoldId, SessionId, Token, WallTime, duration};
@@ -43,6 +44,9 @@ impl Partition {
         let begin = [b"L".to_vec(), figure(self.last_token), figure(self.last_ticket)];
         let answer = self.call(link, false, once(&begin[..])).await?;
         self.check_agreement(&answer)?;
+        if !self.epoch.is_empty() && self.epoch != answer.epoch {
+            self.shared.epoch_changes.fetch_add(1, Ordering::Relaxed);
+        }
         self.epoch.clone_from(&answer.epoch);
         // Only now: what was pushed before may be of an earlier epoch, and all that came of it is read next.
         let inbox = self.subscribe(link).await?;

@@ -54,6 +54,7 @@ mod status;
 mod table;
 pub mod wire;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,6 +159,8 @@ struct Shared {
     promises: Mutex<Promises>,
     calls: Vec<mpsc::UnboundedSender<Call>>,
     statuses: Mutex<Vec<Status>>,
+    /// How often a partition was found in another epoch than before.
+    epoch_changes: AtomicU64,
     key: Mutex<Option<SharedKey>>,
     /// Whether the first partition has been joined, and so all servers mean the same by a partition. Only then are the others.
     agreed: watch::Sender<bool>,
@@ -183,6 +186,7 @@ impl RedisEngine {
             promises: Mutex::new(promises),
             calls,
             statuses: Mutex::new(vec![away; usize::from(settings.partitions)]),
+            epoch_changes: AtomicU64::new(0),
             key: Mutex::new(None),
             agreed: watch::Sender::new(false),
             misconfigured: watch::Sender::new(None),

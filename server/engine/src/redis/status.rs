@@ -2,7 +2,7 @@
 
 use lockstead_core::Time;
 
-use crate::Readiness;
+use crate::{Readiness, StoreView};
 
 /// How a partition is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,19 @@ pub(super) enum Status {
     /// In its reclaim window, which ends then.
     Reclaiming(Time),
     Serving,
+}
+
+/// How many partitions are in which state.
+pub(super) fn view(statuses: &[Status]) -> StoreView {
+    let mut view = StoreView::default();
+    for status in statuses {
+        match status {
+            Status::Away(_) => view.away += 1,
+            Status::Reclaiming(_) => view.reclaiming += 1,
+            Status::Serving => view.serving += 1,
+        }
+    }
+    view
 }
 
 /// What the statuses of all partitions mean for an operator.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use super::{Access, Certificate, Identity, Unauthenticated};
 use crate::http::problem;
 use crate::service::Error;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::is_grpc;
 
 /// Paths that everybody may ask for: whatever watches over the server has no credentials, and learns nothing but that.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
@@ -72,8 +73,7 @@ async fn let_in(access: &Arc<Access>, credentials: Credentials) -> Result<Identi
 
 fn refuse(metrics: &Metrics, headers: &HeaderMap, error: Error) -> Response {
     metrics.refused(&error);
-    let is_grpc = |content_type: &HeaderValue| content_type.as_bytes().starts_with(b"application/grpc");
-    if headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+    if is_grpc(headers) {
         return Status::from(error).into_http();
     }
     let challenge = match &error {

@@ -10,7 +10,7 @@ use super::Exit;
 use super::say::say;
 use crate::config::{ServeArgs, Settings};
 use crate::server::Server;
-use crate::telemetry::init_logs;
+use crate::telemetry::{init_logs, init_traces};
 
 pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let settings = match Settings::load(args) {
@@ -22,6 +22,13 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     };
     init_logs(settings.log_format);
     raise_descriptor_limit();
+    let traces = match init_traces(settings.otlp.as_ref()) {
+        Ok(traces) => traces,
+        Err(error) => {
+            say(error);
+            return Exit::Usage.into();
+        }
+    };
     let server = match Server::bind(&settings).await {
         Ok(server) => server,
         Err(error) => {
@@ -39,7 +46,9 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     if let Some(monitor) = server.monitor_address() {
         _ = writeln!(std::io::stdout(), "probes and metrics are at http://{monitor}");
     }
-    if let Err(misconfigured) = server.run(asked_to_stop).await {
+    let ended = server.run(asked_to_stop).await;
+    traces.finish().await;
+    if let Err(misconfigured) = ended {
         tracing::error!(%misconfigured, "stopped");
         say(misconfigured);
         return Exit::Usage.into();

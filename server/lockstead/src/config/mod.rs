@@ -1,6 +1,7 @@
 //! Settings of the server: from flags, then `LOCKSTEAD_…` variables, then a TOML file, then defaults.
 
 mod node;
+mod otlp;
 mod redis;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use node::{LockFamily, Node};
+pub use otlp::Otlp;
 pub use redis::{Redis, RedisUrls};
 
 use crate::telemetry::LogFormat;
@@ -118,6 +120,17 @@ pub struct ServeArgs {
     /// How log lines look, on standard error; what is logged is set by `RUST_LOG` [default: text]
     #[arg(long, value_name = "FORMAT", env = "LOCKSTEAD_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+
+    /// Address of an OpenTelemetry collector to send traces to, such as `http://localhost:4317`; without it there are none
+    ///
+    /// They go out by OTLP over gRPC. A request belongs to the trace that its `traceparent` header (of gRPC: its metadata)
+    /// names. Headers that the collector wants go into the variable `OTEL_EXPORTER_OTLP_HEADERS`.
+    #[arg(long, value_name = "URL", env = "LOCKSTEAD_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
+    /// The share of requests to trace if their callers do not say, from 0 to 1 [default: 1]
+    #[arg(long, value_name = "RATIO", env = "LOCKSTEAD_TRACE_SAMPLE_RATIO")]
+    pub trace_sample_ratio: Option<f64>,
 }
 
 /// What the file may say.
@@ -143,6 +156,8 @@ struct File {
     server_lease: Option<Duration>,
     lock_dir: Option<PathBuf>,
     lock_family: Option<LockFamily>,
+    otlp_endpoint: Option<String>,
+    trace_sample_ratio: Option<f64>,
 }
 
 /// The settings in force.
@@ -168,6 +183,8 @@ pub struct Settings {
     pub redis: Option<Redis>,
     /// Where the locks of the node scope are.
     pub node: Node,
+    /// Where traces go, if anywhere.
+    pub otlp: Option<Otlp>,
 }
 
 /// A setting that can't be used.
@@ -204,6 +221,17 @@ pub enum ConfigError {
     /// Too long or too short.
     #[error("a --server-lease of {0} can't be used; it is 1s to 5m")]
     ServerLease(String),
+    /// The address of the collector is none. It may hold a password, so it is not said again.
+    #[error(
+        "--otlp-endpoint is no address to send traces to; write http://HOST:4317, or https://… for TLS, without a user"
+    )]
+    Otlp,
+    /// No share.
+    #[error("a --trace-sample-ratio of {0} can't be used; it is a number from 0 to 1")]
+    SampleRatio(f64),
+    /// A setting that is in vain without a collector.
+    #[error("--trace-sample-ratio says how much to trace, but there is no --otlp-endpoint to send traces to")]
+    NoOtlp,
 }
 
 impl Settings {
@@ -237,6 +265,10 @@ impl Settings {
                 server_lease: args.server_lease.or(file.server_lease),
             })?,
             node: Node::new(args.lock_dir.or(file.lock_dir), args.lock_family.or(file.lock_family)),
+            otlp: Otlp::new(
+                args.otlp_endpoint.or(file.otlp_endpoint),
+                args.trace_sample_ratio.or(file.trace_sample_ratio),
+            )?,
         })
     }
 }
@@ -358,6 +390,17 @@ mod tests {
     }
 
     #[test]
+    fn traces_are_asked_for_by_their_collector() {
+        assert_eq!(Settings::load(ServeArgs::default()).unwrap().otlp, None);
+        let text = "otlp_endpoint = 'https://collector:4317'";
+        let flags = ServeArgs { trace_sample_ratio: Some(0.25), ..ServeArgs::default() };
+        let otlp = |endpoint: &str, sample_ratio| Some(Otlp { endpoint: endpoint.to_owned(), sample_ratio });
+        assert_eq!(with_file(text, flags).unwrap().otlp, otlp("https://collector:4317", 0.25));
+        let flags = ServeArgs { otlp_endpoint: Some("http://[::1]:4317".to_owned()), ..ServeArgs::default() };
+        assert_eq!(with_file(text, flags).unwrap().otlp, otlp("http://[::1]:4317", 1.0));
+    }
+
+    #[test]
     fn a_bad_setting_says_what_is_wrong() {
         for (text, told) in [
             ("lisen = 'x'", "lisen"),
@@ -367,9 +410,15 @@ mod tests {
             ("lock_family = 'lockf'", "lockf"),
             ("listen = '7420'", "7420"),
             ("listen = ", "listen"),
+            ("otlp_endpoint = 'collector:4317'", "--otlp-endpoint"),
+            ("otlp_endpoint = 'http://u:hunter2@collector:4317'", "without a user"),
+            ("otlp_endpoint = ''", "--otlp-endpoint"),
+            ("otlp_endpoint = 'http://c:4317'\ntrace_sample_ratio = 1.5", "1.5"),
+            ("otlp_endpoint = 'http://c:4317'\ntrace_sample_ratio = nan", "NaN"),
+            ("trace_sample_ratio = 0.5", "there is no --otlp-endpoint"),
         ] {
             let message = with_file(text, ServeArgs::default()).unwrap_err().to_string();
-            assert!(message.contains(told), "{text}: {message}");
+            assert!(message.contains(told) && !message.contains("hunter2"), "{text}: {message}");
         }
         let nowhere = ServeArgs { config: Some("/nowhere/at/all.toml".into()), ..ServeArgs::default() };
         assert!(Settings::load(nowhere).unwrap_err().to_string().contains("/nowhere/at/all.toml"));

@@ -3,8 +3,10 @@
 mod decode;
 mod encode;
 mod session;
+mod trace;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -38,7 +40,7 @@ pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflec
         .into_axum_router()
         // The fallback belongs to HTTP, which has the rest of the port.
         .reset_fallback()
-        .layer(axum::middleware::map_response(blame_message))
+        .layer(map_response(blame_message))
         .layer(tonic_web::GrpcWebLayer::new());
     Ok((router, health))
 }
@@ -78,8 +80,9 @@ impl LockService for Handlers {
     type HoldStream = BoxStream<'static, Result<v1::HoldResponse, Status>>;
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
+        let trace = trace::StreamTrace::begin(request.metadata());
         let caller = self.caller(&request)?;
-        Ok(tonic::Response::new(session::serve(caller, request.into_inner())))
+        Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace)))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Answer<Self::HoldStream> {

@@ -10,6 +10,7 @@ use lockstead_core::duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::trace::StreamTrace;
 use super::{decode, encode};
 use crate::service::session::{Inbound, Outbound, attachment_channel};
 use crate::service::{Caller, Error, Result};
@@ -21,18 +22,26 @@ const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 pub(super) fn serve(
     caller: Caller,
     wire: Streaming<v1::SessionRequest>,
+    trace: StreamTrace,
 ) -> BoxStream<'static, std::result::Result<v1::SessionResponse, Status>> {
     let (outbound, replies) = attachment_channel();
+    let heard = trace.clone();
     tokio::spawn(async move {
-        if let Err(error) = begin(&caller, wire, outbound.clone()).await {
+        if let Err(error) = begin(&caller, wire, heard, outbound.clone()).await {
             // A client that is gone need not hear of it.
             _ = outbound.send(Err(error)).await;
         }
     });
-    ReceiverStream::new(replies).map(|item| item.map(encode::reply).map_err(Status::from)).boxed()
+    let told = ReceiverStream::new(replies).inspect(move |item| trace.said(item));
+    told.map(|item| item.map(encode::reply).map_err(Status::from)).boxed()
 }
 
-async fn begin(caller: &Caller, mut wire: Streaming<v1::SessionRequest>, outbound: Outbound) -> Result<()> {
+async fn begin(
+    caller: &Caller,
+    mut wire: Streaming<v1::SessionRequest>,
+    trace: StreamTrace,
+    outbound: Outbound,
+) -> Result<()> {
     let first = tokio::select! {
         first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, wire.message()) => first,
         () = caller.drain().begun() => return Err(Error::Draining),
@@ -48,14 +57,14 @@ async fn begin(caller: &Caller, mut wire: Streaming<v1::SessionRequest>, outboun
         }
     };
     match first {
-        decode::First::Open(options) => caller.open_session(options, inbound(wire), outbound),
-        decode::First::Resume(resume) => caller.resume_session(resume, inbound(wire), outbound).await,
+        decode::First::Open(options) => caller.open_session(options, inbound(wire, trace), outbound),
+        decode::First::Resume(resume) => caller.resume_session(resume, inbound(wire, trace), outbound).await,
     }
 }
 
-fn inbound(wire: Streaming<v1::SessionRequest>) -> Inbound {
-    let messages = wire.map(|message| match message {
-        Ok(message) => decode::message(message).map(Some),
+fn inbound(wire: Streaming<v1::SessionRequest>, trace: StreamTrace) -> Inbound {
+    let messages = wire.map(move |message| match message {
+        Ok(message) => decode::message(message).inspect(|message| trace.heard(message)).map(Some),
         Err(status) => {
             let blamed = blame_message(status);
             // Anything but the message's fault is the connection's: it broke.

@@ -15,9 +15,7 @@ use super::query::{NoParams, Params};
 use super::refusals;
 use super::sessions::SessionList;
 use super::{Http, HttpState};
-
-/// As Prometheus wants it to be called.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::telemetry::metrics::MEDIA_TYPE;
 
 pub(super) fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
@@ -107,12 +105,12 @@ async fn readyz(http: Http, _: Params<NoParams>) -> Result<Json<Status>> {
     operation_id = "get_metrics",
     tag = "server",
     responses(
-        (status = 200, description = "In the OpenMetrics text format.", body = String, content_type = OPEN_METRICS),
+        (status = 200, description = "In the Prometheus text format.", body = String, content_type = MEDIA_TYPE),
         refusals::Plain,
     ),
 )]
 async fn metrics(http: Http, _: Params<NoParams>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], http.caller.render_metrics())
+    ([(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], http.caller.render_metrics())
 }
 
 /// This document

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::error::{Error, Result};
+use crate::telemetry::Metrics;
 
 /// The lowest bit of a hold id: set for holds of the node scope. It saves a map from hold to engine.
 const NODE_BIT: u128 = 1;
@@ -34,6 +35,12 @@ impl Engines {
         Self { node, ..self }
     }
 
+    /// The same, with every call measured.
+    pub(super) fn measured(self, metrics: &Metrics) -> Self {
+        let Self { cluster, node, calls } = self;
+        Self { cluster: metrics.measure(cluster), node: node.map(|node| metrics.measure(node)), calls }
+    }
+
     /// The engine of a scope.
     pub fn of(&self, scope: Scope) -> Result<&Arc<dyn Engine>> {
         match scope {
@@ -53,7 +60,7 @@ impl Engines {
     /// The scope to look for a hold in: the one that its id tells, if this server offers that. An id that no server made
     /// tells anything, and is to be found unknown rather than in the wrong scope.
     pub fn scope_of_hold(&self, hold: HoldId) -> Scope {
-        let told = if hold.bits() & NODE_BIT == 0 { Scope::Cluster } else { Scope::Node };
+        let told = told_scope(hold);
         if self.of(told).is_ok() { told } else { Scope::default() }
     }
 
@@ -102,6 +109,11 @@ impl Engines {
         self.calls.close();
         self.calls.wait().await;
     }
+}
+
+/// The scope that an id tells, which a server made.
+pub(super) const fn told_scope(hold: HoldId) -> Scope {
+    if hold.bits() & NODE_BIT == 0 { Scope::Cluster } else { Scope::Node }
 }
 
 /// Draws the id of a new hold.

@@ -10,7 +10,8 @@ use futures::stream::{BoxStream, Stream, StreamExt};
 use lockstead_api::v1::LossReason;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
-    AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, SessionId, Time, Wait,
+    AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, Scope, SessionId, Time,
+    Wait,
 };
 use lockstead_engine::{Engine, Result as EngineResult};
 use tokio::sync::mpsc;
@@ -22,6 +23,8 @@ use super::request::{Ask, NotAcquired};
 use super::router::loss_reason;
 use super::{Caller, Service, random};
 use crate::access::{Claim, Identity, WaitClaim};
+use crate::telemetry::metrics::By;
+use crate::telemetry::traces;
 
 /// A dead connection is noticed by writing to it, so something is written this often.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
@@ -62,6 +65,7 @@ impl Caller {
         let waits = ask.wait != Wait::No;
         let place = if waits { self.may(|identity| identity.claim_wait(ask.scope, ask.resource()))? } else { None };
         let started = lockstead_clock::time();
+        traces::note_ask(&ask);
         let engine = self.engines.of(ask.scope)?;
         let session = SessionId::from_bits(random::bits());
         let party = Party::Session { session, request: REQUEST, owner_key: None };
@@ -75,25 +79,35 @@ impl Caller {
             }
         };
         let first = match answer? {
-            Acquired::Granted(grant) => HoldEvent::Acquired(grant),
-            Acquired::Queued { position, .. } => HoldEvent::Queued(position),
-            Acquired::Held { holders } => return Ok(Err(NotAcquired { reason: Reason::Held, holders })),
+            Acquired::Granted(grant) => {
+                self.metrics.granted(ask.scope, lockstead_clock::time().since(started));
+                traces::note_grant(&grant, "acquired");
+                HoldEvent::Acquired(grant)
+            }
+            Acquired::Queued { position, .. } => {
+                traces::note_outcome("queued");
+                HoldEvent::Queued(position)
+            }
+            Acquired::Held { holders } => {
+                self.metrics.not_acquired(ask.scope, Reason::Held);
+                traces::note_outcome(traces::outcome_of(Reason::Held));
+                return Ok(Err(NotAcquired { reason: Reason::Held, holders }));
+            }
         };
         let holding = Holding {
             _claim: claim,
             place,
             state: State::of(&first, ask.wait.deadline(started)),
             mailbox,
+            scope: ask.scope,
             engine: engine.clone(),
             own,
             service: self.service().clone(),
             started,
             next_keep_alive: started.saturating_add(KEEP_ALIVE_EVERY),
         };
-        holding.count(&first);
         let rest = futures::stream::unfold(holding, |mut holding| async move {
             let event = holding.next().await?;
-            holding.count(&event);
             Some((event, holding))
         });
         Ok(Ok(HoldStream { events: futures::stream::once(async { first }).chain(rest).boxed() }))
@@ -116,6 +130,7 @@ struct Holding {
     place: Option<WaitClaim>,
     state: State,
     mailbox: mpsc::UnboundedReceiver<Event>,
+    scope: Scope,
     engine: Arc<dyn Engine>,
     own: OwnSession<EngineResult<Acquired>>,
     service: Service,
@@ -126,16 +141,20 @@ struct Holding {
 #[derive(Clone, Copy)]
 enum State {
     Waiting { until: Option<Time> },
-    Held(HoldId),
+    Held { hold: HoldId, since: Time },
     Over,
 }
 
 impl State {
     fn of(first: &HoldEvent, until: Option<Time>) -> Self {
         match first {
-            HoldEvent::Acquired(grant) => Self::Held(grant.hold),
+            HoldEvent::Acquired(grant) => Self::held(grant),
             _ => Self::Waiting { until },
         }
+    }
+
+    fn held(grant: &Grant) -> Self {
+        Self::Held { hold: grant.hold, since: lockstead_clock::time() }
     }
 }
 
@@ -146,7 +165,7 @@ impl Holding {
             let until = match self.state {
                 State::Over => return None,
                 State::Waiting { until } => until,
-                State::Held(_) => None,
+                State::Held { .. } => None,
             };
             tokio::select! {
                 biased;
@@ -169,8 +188,10 @@ impl Holding {
     fn on_event(&mut self, event: &Event) -> HoldEvent {
         match event {
             Event::Granted { grant, .. } => {
-                self.state = State::Held(grant.hold);
                 self.place = None;
+                self.state = State::held(grant);
+                let waited = lockstead_clock::time().since(self.started);
+                self.service.metrics.granted_in_turn(self.scope, waited, grant);
                 HoldEvent::Acquired(*grant)
             }
             // Nobody has the secret to move it; but if somebody had, it would be over here.
@@ -183,7 +204,7 @@ impl Holding {
 
     fn on_drain(&mut self) -> HoldEvent {
         match self.state {
-            State::Held(hold) => self.end_with(HoldEvent::Lost(hold, LossReason::ServerLost)),
+            State::Held { hold, .. } => self.end_with(HoldEvent::Lost(hold, LossReason::ServerLost)),
             _ => self.end_with(HoldEvent::Draining),
         }
     }
@@ -208,18 +229,26 @@ impl Holding {
     }
 
     fn end_with(&mut self, event: HoldEvent) -> HoldEvent {
-        self.state = State::Over;
+        if let State::Held { since, .. } = std::mem::replace(&mut self.state, State::Over) {
+            self.service.metrics.held(self.scope, lockstead_clock::time().since(since));
+        }
+        let metrics = &self.service.metrics;
+        match &event {
+            HoldEvent::NotAcquired(not_acquired) => metrics.not_acquired(self.scope, not_acquired.reason),
+            HoldEvent::Lost(_, reason) => metrics.lost(self.scope, *reason, 1),
+            // A release was counted where it was asked for.
+            _ => {}
+        }
         event
     }
+}
 
-    fn count(&self, event: &HoldEvent) {
-        let waited = lockstead_clock::time().since(self.started);
-        match event {
-            HoldEvent::Acquired(_) => self.service.metrics.granted(waited),
-            HoldEvent::NotAcquired(not_acquired) => self.service.metrics.not_acquired(not_acquired.reason),
-            HoldEvent::Lost(_, reason) => self.service.metrics.lost(*reason),
-            // The release itself was counted where it was asked for.
-            HoldEvent::Queued(_) | HoldEvent::KeepAlive | HoldEvent::Released | HoldEvent::Draining => {}
+impl Drop for Holding {
+    /// Its reader has gone, which is how a hold stream is given back.
+    fn drop(&mut self) {
+        if let State::Held { since, .. } = self.state {
+            self.service.metrics.released(self.scope, By::Stream);
+            self.service.metrics.held(self.scope, lockstead_clock::time().since(since));
         }
     }
 }

@@ -12,6 +12,8 @@ use super::error::{Error, Result};
 use super::request::{LeaseAsk, NotAcquired, Outcome};
 use super::waiting::Waiter;
 use crate::access::Identity;
+use crate::telemetry::metrics::By;
+use crate::telemetry::traces;
 
 impl Caller {
     /// Acquires a lease, and waits for it if asked to. Dropping the future takes the acquire back, also if it has just
@@ -20,6 +22,7 @@ impl Caller {
         self.check_not_draining()?;
         let started = lockstead_clock::time();
         let LeaseAsk { mut ask, ttl, request_id } = lease;
+        traces::note_ask(&ask);
         self.may_acquire(&mut ask)?;
         let claim = self.identity().claim_hold().or_else(|_| {
             // Some may have ended without a word.
@@ -42,22 +45,36 @@ impl Caller {
         let outcome = match answer {
             Ok(Acquired::Granted(grant)) => {
                 waiter.take(grant);
+                self.metrics.granted(ask.scope, lockstead_clock::time().since(started));
                 Outcome::Acquired(grant)
             }
             Ok(Acquired::Held { holders }) => {
                 waiter.settle();
                 Outcome::NotAcquired(NotAcquired { reason: Reason::Held, holders })
             }
-            Ok(Acquired::Queued { .. }) => self.wait(waiter, ask.scope, ask.wait.deadline(started)).await?,
+            Ok(Acquired::Queued { .. }) => {
+                let outcome = self.wait(waiter, ask.scope, ask.wait.deadline(started)).await?;
+                if let Outcome::Acquired(grant) = &outcome {
+                    self.metrics.granted_in_turn(ask.scope, lockstead_clock::time().since(started), grant);
+                }
+                outcome
+            }
             Err(error) => {
                 waiter.settle();
                 return Err(error.into());
             }
         };
-        if let Outcome::Acquired(grant) = &outcome {
-            self.lease_claims.keep(claim, grant);
+        match &outcome {
+            Outcome::Acquired(grant) => {
+                self.lease_claims.keep(claim, grant);
+                self.metrics.lease_granted(ask.scope, grant);
+                traces::note_grant(grant, "acquired");
+            }
+            Outcome::NotAcquired(why) => {
+                self.metrics.not_acquired(ask.scope, why.reason);
+                traces::note_outcome(traces::outcome_of(why.reason));
+            }
         }
-        self.metrics.acquired(&outcome, lockstead_clock::time().since(started));
         Ok(outcome)
     }
 
@@ -104,19 +121,25 @@ impl Caller {
 
     /// Moves the deadline of a lease.
     pub async fn renew(&self, scope: Scope, renew: Renew) -> Result<Grant> {
+        traces::note_resource(scope, &renew.resource);
         self.may_keep(scope, &renew.resource.name)?;
         let grant = self.engines.of(scope)?.renew(renew).await?;
         self.lease_claims.prolong(&grant);
+        self.metrics.lease_granted(scope, &grant);
+        traces::note_grant(&grant, "renewed");
         Ok(grant)
     }
 
     /// Ends a hold on the word of whoever knows its id.
     pub async fn release(&self, scope: Scope, resource: ResourceKey, hold: HoldId) -> Result<()> {
+        traces::note_resource(scope, &resource);
         self.may_keep(scope, &resource.name)?;
         let release = Release { hold, by: Releaser::Bearer(resource) };
         self.engines.of(scope)?.release(release).await?;
         self.lease_claims.drop_of(hold);
-        self.metrics.released();
+        self.metrics.released(scope, By::Bearer);
+        self.metrics.lease_ended(hold);
+        traces::note_outcome("released");
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstead_core::limits::{PAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
-use lockstead_core::{Census, Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
+use lockstead_core::{Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
 use lockstead_engine::Readiness;
 
 pub use caller::Caller;
@@ -33,6 +33,8 @@ pub use request::{Ask, LeaseAsk, NotAcquired, Outcome};
 pub use router::{Router, loss_message, loss_reason};
 
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::State;
+use crate::telemetry::traces;
 use lease_claims::LeaseClaims;
 
 /// Everything that the transports can ask for. Cheap to clone.
@@ -50,6 +52,7 @@ pub struct Service {
 impl Service {
     /// A service over these engines, whose listener is `router`. It ends with `drain`.
     pub fn new(engines: Engines, router: Arc<Router>, metrics: Arc<Metrics>, drain: Drain) -> Self {
+        let engines = engines.measured(&metrics);
         Self { engines, router, sessions: Arc::default(), metrics, lease_claims: Arc::default(), drain }
     }
 
@@ -69,18 +72,19 @@ impl Service {
     }
 
     /// What it counts.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
     /// Everything it counts, as Prometheus reads it.
     pub fn render_metrics(&self) -> String {
-        let censuses = self.engines.iter().map(|(_, engine)| engine.census());
-        let census = censuses.fold(Census::default(), |sum, one| Census {
-            resources: sum.resources + one.resources,
-            holds: sum.holds + one.holds,
-        });
-        self.metrics.render(self.sessions.count(), census)
+        self.metrics.render(&State {
+            is_ready: self.check_ready().is_ok(),
+            is_draining: self.drain.has_begun(),
+            sessions: self.sessions.count(),
+            scopes: self.engines.iter().map(|(scope, engine)| (scope, engine.census())).collect(),
+            store: self.engines.iter().find_map(|(_, engine)| engine.store()),
+        })
     }
 
     /// Whether it takes requests; the error says why not.
@@ -115,6 +119,7 @@ pub struct Page {
 impl Caller {
     /// Who holds a resource and who waits for it.
     pub async fn get(&self, scope: Scope, key: ResourceKey) -> Result<ResourceView> {
+        traces::note_resource(scope, &key);
         self.may_ask()?;
         self.may_read(scope, &key.name)?;
         Ok(self.engines.of(scope)?.get(Get(key)).await?)

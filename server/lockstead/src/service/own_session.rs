@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::{BoxFuture, Either};
 use futures::stream::FuturesUnordered;
-use lockstead_core::{EndReason, EndSession, Event, SessionId};
+use lockstead_core::{EndReason, EndSession, Event, Scope, SessionId};
 use tokio::sync::mpsc;
 
 use super::Service;
@@ -55,8 +55,8 @@ impl<T: Send + 'static> OwnSession<T> {
         std::mem::take(&mut self.calls)
     }
 
-    /// Gives back all it has, and returns how many holds and waiters there were when that is done.
-    pub(super) async fn end(&mut self, reason: EndReason) -> usize {
+    /// Gives back all it has, and returns how many holds and waiters there were in each scope when that is done.
+    pub(super) async fn end(&mut self, reason: EndReason) -> Vec<(Scope, usize)> {
         self.over = true;
         self.router.close_mailbox(self.id);
         let ended = end_in(&self.engines, self.id, reason).await;
@@ -95,11 +95,11 @@ pub(super) async fn over<T>(calls: FuturesUnordered<Call<T>>) {
     calls.for_each(|_| std::future::ready(())).await;
 }
 
-async fn end_in(engines: &Engines, session: SessionId, reason: EndReason) -> usize {
-    let mut ended = 0;
-    for (_, engine) in engines.iter() {
+async fn end_in(engines: &Engines, session: SessionId, reason: EndReason) -> Vec<(Scope, usize)> {
+    let mut ended = Vec::new();
+    for (scope, engine) in engines.iter() {
         match engine.end_session(EndSession { session, reason }).await {
-            Ok(count) => ended += count,
+            Ok(count) => ended.push((scope, count)),
             Err(error) => tracing::debug!(%error, %session, "the session's holds end when the engine can be reached"),
         }
     }

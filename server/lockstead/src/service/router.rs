@@ -8,6 +8,7 @@ use lockstead_core::{EndReason, Event, SessionId};
 use lockstead_engine::Listener;
 use tokio::sync::mpsc;
 
+use super::engines::told_scope;
 use super::waiting::Waits;
 use crate::telemetry::Metrics;
 
@@ -58,7 +59,10 @@ impl Listener for Router {
                 Event::Granted { to: None, grant } => self.waits.grant(*grant),
                 Event::Withdrawn { hold } => self.waits.withdraw(*hold),
                 // Of a session's hold, the session counts it.
-                Event::Ended { to: None, reason, .. } => self.metrics.lost(loss_reason(*reason)),
+                Event::Ended { to: None, hold, reason, .. } => {
+                    self.metrics.lost(told_scope(*hold), loss_reason(*reason), 1);
+                    self.metrics.lease_ended(*hold);
+                }
             }
         }
     }

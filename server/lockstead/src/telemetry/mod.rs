@@ -1,7 +1,9 @@
-//! What operators see: metrics and logs.
+//! What operators see: metrics, traces and logs.
 
 mod logs;
-mod metrics;
+pub mod metrics;
+pub mod traces;
 
 pub use logs::{LogFormat, init_logs};
 pub use metrics::Metrics;
+pub use traces::init_traces;

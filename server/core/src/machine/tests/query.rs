@@ -90,7 +90,10 @@ fn descriptions_are_bounded_and_counts_are_not() {
     let acquire = script.read_acquire("t", "exclusive", "x", "lease", &["try"]);
     let Ok(Acquired::Held { holders }) = script.machine.apply(script.now, acquire).outcome else { panic!("held") };
     assert_eq!(holders.len(), NAMED_HOLDERS_MAX);
-    assert_eq!(script.machine.census(), crate::Census { resources: 2, holds: 2 * many + 1 });
+    assert_eq!(
+        script.machine.census(),
+        crate::Census { resources: 2, holds: 2 * many + 1, waiters: many, longest_queue: many }
+    );
 }
 
 #[test]

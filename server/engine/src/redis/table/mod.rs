@@ -68,7 +68,16 @@ impl Table {
     }
 
     pub(super) fn census(&self) -> Census {
-        Census { resources: self.resources.len(), holds: self.holds.len() }
+        let mut queues = HashMap::<_, usize>::new();
+        for waiter in self.holds.values().filter(|hold| matches!(hold.state, State::Waiting { .. })) {
+            *queues.entry(&waiter.resource).or_default() += 1;
+        }
+        Census {
+            resources: self.resources.len(),
+            holds: self.holds.len(),
+            waiters: queues.values().sum(),
+            longest_queue: queues.values().copied().max().unwrap_or(0),
+        }
     }
 
     /// The holds and waiters of a partition.

@@ -196,7 +196,11 @@ async fn the_server_tells_about_itself() {
     assert!(is_micros_utc(&info["started_at"]) && info["uptime"].is_string());
     assert_eq!(server.get("/v1/sessions").await.json(), json!({"sessions": []}));
     let metrics = server.get("/metrics").await.text();
-    for line in ["lockstead_holds 1", "lockstead_acquires_total{outcome=\"acquired\"} 1", "# EOF"] {
+    for line in [
+        "lockstead_holds{scope=\"cluster\"} 1",
+        "lockstead_acquires_total{scope=\"cluster\",outcome=\"acquired\"} 1",
+        "lockstead_engine_call_seconds_count{engine=\"memory\",operation=\"acquire\"} 1",
+    ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 }

@@ -47,8 +47,10 @@ async fn a_release_with_the_hold_id_is_counted_once_and_is_no_loss() {
     assert_eq!(server.post("/v1/locks/a/release", release).await.status, 200);
     expect(&mut holding, "released").await;
     let metrics = server.get("/metrics").await.text();
-    assert!(metrics.contains("\nlockstead_releases_total 1\n"), "{metrics}");
-    assert!(!metrics.contains("lockstead_losses_total{"), "{metrics}");
+    let released = "lockstead_releases_total{scope=\"cluster\",by=\"bearer\"} 1";
+    assert!(metrics.lines().any(|line| line == released), "{metrics}");
+    let losses = metrics.lines().filter(|line| line.starts_with("lockstead_losses_total{"));
+    assert!(losses.into_iter().all(|line| line.ends_with(" 0")), "{metrics}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::OnDisconnect;
 use super::attachment::{Attachment, Heard, Inbound, Outbound};
 use super::claims::Claims;
+use super::held::Held;
 use super::message::{Message, Opened, Reply};
 use super::operations::Done;
 use super::pending::Pending;
@@ -22,6 +23,7 @@ use super::secret::Secret;
 use crate::service::Caller;
 use crate::service::error::Error;
 use crate::service::own_session::OwnSession;
+use crate::telemetry::metrics::SessionEnd;
 
 /// Messages read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
@@ -43,6 +45,7 @@ pub(super) struct Actor {
     pub(super) nudged: bool,
     pub(super) pending: Pending,
     pub(super) claims: Claims,
+    pub(super) held: Held,
     /// Acquires that the last resume listed and that have not been repeated since.
     pub(super) to_repeat: HashSet<u64>,
     /// Another server has it, or had it, and it has not been resumed here yet.
@@ -69,14 +72,14 @@ pub(super) enum End {
 }
 
 impl End {
-    const fn as_label(self) -> &'static str {
+    const fn counted_as(self) -> SessionEnd {
         match self {
-            Self::Closed => "closed",
-            Self::Disconnected => "disconnected",
-            Self::Expired => "expired",
-            Self::Drained => "drained",
-            Self::Left => "left",
-            Self::Moved => "moved",
+            Self::Closed => SessionEnd::Closed,
+            Self::Disconnected => SessionEnd::Disconnected,
+            Self::Expired => SessionEnd::Expired,
+            Self::Drained => SessionEnd::Drained,
+            Self::Left => SessionEnd::Left,
+            Self::Moved => SessionEnd::Moved,
         }
     }
 
@@ -121,6 +124,7 @@ impl Actor {
             nudged: false,
             pending: Pending::default(),
             claims: Claims::default(),
+            held: Held::default(),
             to_repeat: HashSet::new(),
             was_elsewhere,
             mailbox,
@@ -282,10 +286,13 @@ impl Actor {
     /// Ends everything that the session has, unless it goes on elsewhere, then tells the client.
     async fn finish(mut self, end: End) {
         match end {
-            End::Left | End::Moved => self.own.leave(),
+            End::Left | End::Moved => {
+                self.held.leave();
+                self.own.leave();
+            }
             End::Closed | End::Disconnected | End::Expired | End::Drained => self.end_holds(end).await,
         }
-        self.service.metrics.session_ended(end.as_label());
+        self.service.metrics.session_ended(end.counted_as());
         if let Some(resuming) = self.resuming.take() {
             self.attachment = Some(resuming.attachment);
         } else if let Some(reason @ (LossReason::Expired | LossReason::ServerLost)) = end.loss() {
@@ -315,9 +322,12 @@ impl Actor {
     async fn end_holds(&mut self, end: End) {
         let reason = if end == End::Expired { EndReason::Expired } else { EndReason::Disconnected };
         let ended = self.own.end(reason).await;
+        self.held.keep(|_| false, &self.service.metrics);
         if let Some(loss) = end.loss() {
-            let holds = ended.saturating_sub(self.pending.queued());
-            self.service.metrics.lost_many(loss, holds);
+            for (scope, count) in ended {
+                let holds = count.saturating_sub(self.pending.queued_in(scope));
+                self.service.metrics.lost(scope, loss, holds);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 mod actor;
 mod attachment;
 mod claims;
+mod held;
 mod message;
 mod operations;
 mod pending;

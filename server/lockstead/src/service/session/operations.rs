@@ -15,17 +15,18 @@ use lockstead_engine::{Answer, EngineError};
 use super::actor::{Actor, End};
 use super::message::{HeldHold, Message, Reply, SessionAsk};
 use super::pending::{AcquireId, Answered, Cancelling, Waiting};
-use crate::service::engines::new_hold_id;
+use crate::service::engines::{new_hold_id, told_scope};
 use crate::service::error::Error;
 use crate::service::request::{Ask, NotAcquired};
 use crate::service::router::loss_reason;
+use crate::telemetry::metrics::By;
 
 /// An engine's answer, with what it belongs to.
 pub(super) enum Done {
     Acquire(AcquireId, Result<Acquired, EngineError>),
     Release(u64, HoldId, Result<Released, EngineError>),
     /// Whatever the engine answered: if it could not be reached, it sees to the cancel as soon as it can.
-    Cancel(u64),
+    Cancel(u64, Scope),
     WaitOver(AcquireId, Scope, Result<Cancelled, EngineError>),
     /// Something was done of which the client knows already.
     Undone,
@@ -125,9 +126,12 @@ impl Actor {
     fn on_cancel(&mut self, request: u64) {
         match self.pending.cancel(request) {
             Cancelling::Later => {}
-            Cancelling::In(scope) => self.give_back(request, Some(scope), Done::Cancel(request)),
-            // What was granted is pending no more; its scope is not known, but there is only one that knows the request.
-            Cancelling::Anywhere => self.give_back(request, None, Done::Cancel(request)),
+            Cancelling::In(scope) => self.give_back(request, Some(scope), Done::Cancel(request, scope)),
+            // What was granted is pending no more; its scope may not be known, but there is only one that knows the request.
+            Cancelling::Anywhere => {
+                let scope = self.held.given_back(request, &self.service.metrics);
+                self.give_back(request, scope, Done::Cancel(request, scope.unwrap_or_default()));
+            }
         }
     }
 
@@ -172,12 +176,13 @@ impl Actor {
             Done::Release(request, hold, Ok(Released { entries })) => {
                 if entries == 0 {
                     self.claims.ended(hold);
-                    self.service.metrics.released();
+                    self.service.metrics.released(told_scope(hold), By::Session);
+                    self.held.ended(hold, &self.service.metrics);
                 }
                 self.reply(Reply::Released { request, entries });
             }
             Done::Release(request, _, Err(error)) => self.fail(request, error),
-            Done::Cancel(request) => self.refuse(request, Reason::Cancelled, Vec::new()),
+            Done::Cancel(request, scope) => self.refuse(request, scope, Reason::Cancelled, Vec::new()),
             Done::WaitOver(acquire, scope, result) => self.on_wait_over(acquire, scope, result),
             Done::Undone => {}
             Done::Resume(result) => self.on_resumed(result),
@@ -190,15 +195,17 @@ impl Actor {
             Ok(Acquired::Granted(grant)) => {
                 // A repeated acquire may have been waiting before.
                 self.pending.granted(request);
+                let now = lockstead_clock::time();
                 self.claims.granted(request, grant.hold);
-                self.service.metrics.granted(lockstead_clock::time().since(waiting.since));
+                self.service.metrics.granted(waiting.scope, now.since(waiting.since));
+                self.held.granted(grant.hold, waiting.scope, request, now);
                 self.reply(Reply::Acquired { request, grant });
             }
             Ok(Acquired::Queued { position, .. }) => {
                 self.pending.queue(request, waiting);
                 self.reply(Reply::Queued { request, position });
             }
-            Ok(Acquired::Held { holders }) => self.refuse(request, Reason::Held, holders),
+            Ok(Acquired::Held { holders }) => self.refuse(request, waiting.scope, Reason::Held, holders),
             Err(error) => self.fail(request, error),
         }
     }
@@ -212,9 +219,9 @@ impl Actor {
     ) {
         match result {
             Ok(Acquired::Granted(_) | Acquired::Queued { .. }) => {
-                self.give_back(request, Some(waiting.scope), Done::Cancel(request));
+                self.give_back(request, Some(waiting.scope), Done::Cancel(request, waiting.scope));
             }
-            Ok(Acquired::Held { .. }) | Err(_) => self.refuse(request, Reason::Cancelled, Vec::new()),
+            Ok(Acquired::Held { .. }) | Err(_) => self.refuse(request, waiting.scope, Reason::Cancelled, Vec::new()),
         }
     }
 
@@ -228,19 +235,19 @@ impl Actor {
                 // The wait is over all the same. What it may have got at the last moment is not for the client any more.
                 if self.pending.wait_over(acquire) {
                     self.give_back(acquire.request, Some(scope), Done::Undone);
-                    self.refuse(acquire.request, Reason::WaitTimeout, Vec::new());
+                    self.refuse(acquire.request, scope, Reason::WaitTimeout, Vec::new());
                 }
                 return;
             }
         };
         if self.pending.wait_over(acquire) {
-            self.refuse(acquire.request, Reason::WaitTimeout, holders);
+            self.refuse(acquire.request, scope, Reason::WaitTimeout, holders);
         }
     }
 
-    fn refuse(&mut self, request: u64, reason: Reason, holders: Vec<HolderView>) {
+    fn refuse(&mut self, request: u64, scope: Scope, reason: Reason, holders: Vec<HolderView>) {
         self.claims.over(request);
-        self.service.metrics.not_acquired(reason);
+        self.service.metrics.not_acquired(scope, reason);
         self.reply(Reply::NotAcquired { request, why: NotAcquired { reason, holders } });
     }
 
@@ -255,9 +262,10 @@ impl Actor {
                 // One that is no longer pending was cancelled, which gives the hold back, or is about to be repeated after
                 // a resume.
                 if let Some(waiting) = self.pending.granted(request) {
-                    let waited = lockstead_clock::time().since(waiting.since);
+                    let now = lockstead_clock::time();
                     self.claims.granted(request, grant.hold);
-                    self.service.metrics.granted(waited);
+                    self.service.metrics.granted_in_turn(waiting.scope, now.since(waiting.since), &grant);
+                    self.held.granted(grant.hold, waiting.scope, request, now);
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
@@ -268,7 +276,8 @@ impl Actor {
                 let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
                 let reason = loss_reason(reason);
                 self.claims.ended(hold);
-                self.service.metrics.lost(reason);
+                self.service.metrics.lost(held.scope, reason, 1);
+                self.held.ended(hold, &self.service.metrics);
                 self.on_lost(held, reason);
             }
         }

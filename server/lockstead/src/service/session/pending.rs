@@ -156,6 +156,11 @@ impl Pending {
         self.queued.len()
     }
 
+    /// How many stand in a queue of this scope.
+    pub(super) fn queued_in(&self, scope: Scope) -> usize {
+        self.queued.values().filter(|queued| queued.waiting.scope == scope).count()
+    }
+
     fn next_serial(&mut self) -> u64 {
         self.last_serial += 1;
         self.last_serial

@@ -76,6 +76,7 @@ impl Caller {
         let id = SessionId::from_bits(random::bits());
         let (session, attaches) = Session::new(id, key, self.with_principal(options), session_claim);
         self.sessions.enter(&session)?;
+        self.metrics.session_opened();
         let mut actor = Actor::new(self.clone(), session, attaches, false);
         actor.open(inbound, outbound);
         tokio::spawn(actor.run());

@@ -15,6 +15,7 @@ use super::operations::Done;
 use crate::service::engines::Engines;
 use crate::service::error::Error;
 use crate::service::own_session;
+use crate::telemetry::metrics::From;
 
 /// What a client is told that comes to a session just as that leaves.
 pub(super) const ON_THE_MOVE: &str = "the session is on its way from one server to another; resume it again";
@@ -92,7 +93,10 @@ impl Actor {
             Err(error) => return attachment.send(Err(error.into())),
         };
         let was_elsewhere = std::mem::take(&mut self.was_elsewhere);
-        self.service.metrics.resumed(was_elsewhere);
+        self.service.metrics.resumed(if was_elsewhere { From::Elsewhere } else { From::Here });
+        // What the client does not list, the engines have given back.
+        let listed: HashSet<_> = claimed.iter().map(|held| held.hold).collect();
+        self.held.keep(|hold| listed.contains(hold) && !gone.contains(hold), &self.service.metrics);
         let unheard = if was_elsewhere { LossReason::ServerLost } else { LossReason::Broken };
         let why_lost = |hold: &HoldId| ended.get(hold).copied().or_else(|| gone.contains(hold).then_some(unheard));
         let kept = claimed.iter().map(|held| held.hold).filter(|hold| why_lost(hold).is_none());

@@ -160,8 +160,8 @@ async fn losses_and_moves_are_counted() {
 
     let metrics = slow.service.render_metrics();
     for line in [
-        "lockstead_losses_total{reason=\"disconnected\"} 2",
-        "lockstead_losses_total{reason=\"server_lost\"} 2",
+        "lockstead_losses_total{scope=\"cluster\",reason=\"disconnected\"} 2",
+        "lockstead_losses_total{scope=\"cluster\",reason=\"server_lost\"} 2",
         "lockstead_sessions_ended_total{end=\"closed\"} 1",
         "lockstead_sessions_ended_total{end=\"moved\"} 1",
         "lockstead_session_resumes_total{from=\"here\"} 1",
