@@ -103,7 +103,7 @@ async fn it_is_healthy_while_it_can_serve_and_drains_in_time(workshop: &Workshop
     drop(redis);
 }
 
-/// What the DaemonSet's first container does to a fresh folder, and what the server can do then.
+/// What the `DaemonSet`'s first container does to a fresh folder, and what the server can do then.
 async fn it_locks_files_of_a_folder_that_the_chart_prepares(workshop: &Workshop) {
     let rendered = render_one(Some("node"), json!({}));
     let pod = &rendered.one("DaemonSet", "demo-lockstead-node")["spec"]["template"]["spec"];

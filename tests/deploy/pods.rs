@@ -110,7 +110,7 @@ fn a_node_reaches_its_own_server_and_no_other() {
     assert_eq!(rendered.all("Deployment").count(), 0);
 }
 
-/// A NetworkPolicy that lets nobody in, or a Service that finds nobody, is a mistake that no schema sees.
+/// A `NetworkPolicy` that lets nobody in, or a Service that finds nobody, is a mistake that no schema sees.
 #[test]
 fn selectors_find_the_pods_they_mean() {
     let values = json!({"networkPolicy": {"enabled": true, "clients": [{"podSelector": {}}]}, "redis": {"existingSecret": "",

@@ -64,7 +64,7 @@ fn every_file_that_settings_name_is_mounted() {
         let mut count = 0;
         for path in paths.map(|path| format!("/{path}")) {
             let is_mounted = |mount: &&Value| path.starts_with(mount["mountPath"].as_str().unwrap());
-            assert!(mounts.iter().any(|mount| is_mounted(&mount)), "{path}");
+            assert!(mounts.iter().any(is_mounted), "{path}");
             count += 1;
         }
         assert!(count >= 5, "{component}: {count}");

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use lockstead_tests::{PATIENCE, lockstead};
 use serde_json::Value;
@@ -163,12 +162,12 @@ impl Container<'_> {
 
     /// Waits for its end.
     pub(super) fn exit_code(&self) -> i32 {
-        let begun = Instant::now();
-        while self.ask("{{.State.Status}}") != "exited" {
-            assert!(begun.elapsed() < PATIENCE, "it does not end. It says:\n{}", self.logs());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        self.ask("{{.State.ExitCode}}").parse().unwrap()
+        let wait = self.workshop.podman(&["wait", &self.id]);
+        let mut in_time = Command::new("timeout");
+        in_time.arg(PATIENCE.as_secs().to_string()).arg(wait.get_program()).args(wait.get_args());
+        let told = in_time.envs(wait.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+        let code = String::from_utf8_lossy(&told.stdout).trim().parse();
+        code.unwrap_or_else(|_| panic!("it does not end: {told:?}. It says:\n{}", self.logs()))
     }
 
     /// What it has said.
