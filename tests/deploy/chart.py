@@ -1,7 +1,8 @@
 """Renders the chart by Helm's own library, and holds what comes out against the schemas of Kubernetes.
 
-Reads a question from standard input, {"cases": {NAME: {"profile": NAME or null, "values": {…}}}}, and answers on standard
-output, {"lint": […], "versions": […], "cases": {NAME: {"files": {PATH: TEXT}, "objects": […], "wrong": […]} or {"refused": …}}}.
+Reads a question from standard input, {"check": BOOLEAN, "cases": {NAME: {"profile": NAME or null, "values": {…}}}}, and answers
+on standard output, {"lint": […], "versions": […], "cases": {NAME: {"files": {PATH: TEXT}, "objects": […], "wrong": […]} or
+{"refused": …}}}. What is not checked has nothing wrong.
 """
 
 import json
@@ -37,7 +38,13 @@ def violations(thing):
             yield f"{thing['kind']} in {version}: {wrong}"
 
 
-def render(chart, profile, values):
+def lint():
+    """What helm has against the chart, with values that choose: without a choice the chart refuses to be installed."""
+    found = helm.lint(CHART, {"insecure": True}, strict=True)
+    return [str(message) for message in found["messages"] if message["severity"] > 1] + [str(e) for e in found["errors"]]
+
+
+def render(chart, profile, values, check):
     """One case."""
     if profile:
         values = merge(yaml.safe_load((CHART / "profiles" / f"{profile}.yaml").read_text()), values)
@@ -47,17 +54,18 @@ def render(chart, profile, values):
         return {"refused": str(refused)}
     manifests = [text for path, text in sorted(files.items()) if not path.endswith(".txt")]
     objects = [thing for text in manifests for thing in yaml.safe_load_all(text) if thing]
-    return {"files": files, "objects": objects, "wrong": [what for thing in objects for what in violations(thing)]}
+    wrong = [what for thing in objects for what in violations(thing)] if check else []
+    return {"files": files, "objects": objects, "wrong": wrong}
 
 
 def main():
     question = json.load(sys.stdin)
+    check = question["check"]
     with helm.Chart.load(CHART) as chart:
-        cases = {name: render(chart, case["profile"], case["values"]) for name, case in question["cases"].items()}
-    # With values that choose, since the chart refuses to be installed without a choice.
-    lint = helm.lint(CHART, {"insecure": True}, strict=True)
-    told = [str(message) for message in lint["messages"] if message["severity"] > 1] + [str(e) for e in lint["errors"]]
-    json.dump({"lint": told, "versions": VERSIONS, "cases": cases}, sys.stdout)
+        cases = {
+            name: render(chart, case["profile"], case["values"], check) for name, case in question["cases"].items()
+        }
+    json.dump({"lint": lint() if check else [], "versions": VERSIONS, "cases": cases}, sys.stdout)
 
 
 main()

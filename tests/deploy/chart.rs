@@ -40,14 +40,26 @@ pub(crate) struct Rendered {
     pub(crate) wrong: Vec<String>,
 }
 
-/// Renders the chart: name, profile (or none), and values above that.
-pub(crate) fn render(cases: &[(&str, Option<&str>, Value)]) -> Answer {
+/// Name, profile (or none), and values above that.
+pub(crate) type Case<'a> = (&'a str, Option<&'a str>, Value);
+
+/// Renders the chart.
+pub(crate) fn render(cases: &[Case]) -> Answer {
+    ask(false, cases)
+}
+
+/// Renders the chart, and checks it and what comes out, which takes seconds.
+pub(crate) fn render_and_check(cases: &[Case]) -> Answer {
+    ask(true, cases)
+}
+
+fn ask(check: bool, cases: &[Case]) -> Answer {
     let cases: BTreeMap<_, _> =
         cases.iter().map(|(name, profile, values)| (name, json!({"profile": profile, "values": values}))).collect();
     let mut python = Command::new(python_program("python3"));
     python.arg(repository("tests/deploy/chart.py")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut python = python.spawn().unwrap();
-    python.stdin.take().unwrap().write_all(json!({"cases": cases}).to_string().as_bytes()).unwrap();
+    python.stdin.take().unwrap().write_all(json!({"check": check, "cases": cases}).to_string().as_bytes()).unwrap();
     let told = python.wait_with_output().unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     serde_json::from_slice(&told.stdout).unwrap()

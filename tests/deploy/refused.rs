@@ -68,7 +68,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
         ("a number for a duration", json!({"server": {"drainTimeout": 30}}), "got number, want string"),
         ("a duration without unit", json!({"server": {"drainTimeout": "30"}}), "/server/drainTimeout"),
         ("a format of logs", json!({"server": {"logFormat": "xml"}}), "/server/logFormat"),
-        ("a setting of its own", json!({"server": {"extraConfig": {"listen": "0.0.0.0:1"}}}), "listen"),
+        ("a setting in capitals", json!({"server": {"extraConfig": {"Access": "x"}}}), "invalid propertyName 'Access'"),
         ("a family of locks", json!({"node": {"lockFamily": "fcntl"}}), "/node/lockFamily"),
         ("a folder nowhere", json!({"node": {"lockDir": {"hostPath": "locks"}}}), "/node/lockDir/hostPath"),
         ("a name in capitals", json!({"redis": {"existingSecret": "Redis"}}), "/redis/existingSecret"),

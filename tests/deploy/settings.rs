@@ -1,12 +1,13 @@
 //! What the chart tells the server and the command line, they understand.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use lockstead_tests::{Server, lockstead, serve};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::chart::{Rendered, items, render_one};
+use crate::chart::{Rendered, items, render, render_one};
 
 /// The flags and variables that a command knows.
 fn help(command: &str) -> String {
@@ -20,7 +21,7 @@ fn everything() -> Rendered {
         "node": {"enabled": true},
         "tls": {"clientCa": {"existingSecret": "client-ca"}},
         "redis": {"ca": {"existingSecret": "redis-ca"}, "serverLease": "20s"},
-        "server": {"maxConnections": 1000, "otlpEndpoint": "http://collector:4317"},
+        "server": {"maxConnections": 1000, "traces": {"endpoint": "http://collector:4317"}},
     });
     render_one(Some("production"), values)
 }
@@ -47,6 +48,24 @@ fn the_server_knows_every_setting_that_the_chart_can_make() {
             let variable = variable["name"].as_str().unwrap();
             assert!(help.contains(variable) || variable == "RUST_LOG", "{name}: the server knows no {variable}");
         }
+    }
+}
+
+/// Twice in the file, a setting would keep the server from starting; and past the chart's own value it would go unchecked.
+#[test]
+fn a_setting_with_a_value_of_its_own_can_t_be_set_beside_it() {
+    let (everything, insecure) = (everything(), render_one(Some("trial"), json!({})));
+    let keys =
+        settings(&everything, "node").chain(settings(&everything, "cluster")).chain(settings(&insecure, "cluster"));
+    let keys: BTreeSet<_> = keys.map(|(key, _)| key).chain(["listen", "monitor_listen", "redis"]).collect();
+    let with = |key: &&str| json!({"insecure": true, "server": {"extraConfig": {*key: "x"}}});
+    let mut cases: Vec<_> = keys.iter().map(|key| (*key, None, with(key))).collect();
+    cases.push(("some_day", None, with(&"some_day")));
+    let answer = render(&cases);
+    assert!(settings(&answer.rendered("some_day"), "cluster").any(|line| line == ("some_day", "\"x\"")));
+    for key in keys {
+        let told = answer.refused(key);
+        assert!(told.contains(&format!("server.extraConfig can't have `{key}`")), "{told}");
     }
 }
 

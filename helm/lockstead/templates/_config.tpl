@@ -38,8 +38,11 @@ server_lease = {{ . | quote }}
 {{- with $values.server.maxConnections }}
 max_connections = {{ . | int }}
 {{- end }}
-{{- with $values.server.otlpEndpoint }}
-otlp_endpoint = {{ . | quote }}
+{{- with $values.server.traces }}
+{{- if .endpoint }}
+otlp_endpoint = {{ .endpoint | quote }}
+trace_sample_ratio = {{ .sampleRatio }}
+{{- end }}
 {{- end }}
 {{- if eq .component "node" }}
 lock_dir = "/run/lockstead"

@@ -47,8 +47,17 @@
 {{- if and .cluster.autoscaling.enabled (gt (int .cluster.autoscaling.minReplicas) (int .cluster.autoscaling.maxReplicas)) -}}
 {{- fail "cluster.autoscaling.minReplicas is more than its maxReplicas" -}}
 {{- end -}}
+{{- range $key, $_ := .server.extraConfig -}}
+{{- if has $key (include "lockstead.ownSettings" $ | splitList " ") -}}
+{{- fail (printf "server.extraConfig can't have `%s`: the chart makes that setting itself, of another value" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .test.tokenSecret.name .test.tokenAudience -}}
 {{- fail "test.tokenSecret and test.tokenAudience are two tokens: set one of the two" -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "lockstead.ownSettings" -}}
+access drain_timeout insecure listen lock_dir lock_family log_format max_connections monitor_listen otlp_endpoint redis redis_ca redis_min_acks server_lease tls_cert tls_client_ca tls_key trace_sample_ratio
 {{- end -}}
