@@ -4,6 +4,7 @@
 
 mod chart;
 mod dockerfile;
+mod docs;
 mod golden;
 mod image;
 mod pods;

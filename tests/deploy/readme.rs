@@ -52,6 +52,11 @@ fn read_settings() -> Vec<Setting> {
     settings
 }
 
+/// All of them, with dots between.
+pub(crate) fn paths_of_values() -> Vec<String> {
+    read_settings().into_iter().map(|setting| setting.path.join(".")).collect()
+}
+
 fn table() -> String {
     let mut table = "| value | default | what it is |\n|---|---|---|\n".to_owned();
     for Setting { path, default, comment } in read_settings() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::chart::{Rendered, items, render, render_one};
 
 /// The flags and variables that a command knows.
-fn help(command: &str) -> String {
+pub(crate) fn help(command: &str) -> String {
     let told = Command::new(lockstead()).args([command, "--help"]).output().unwrap();
     String::from_utf8(told.stdout).unwrap()
 }
