@@ -8,9 +8,6 @@
 #
 #   docker run --read-only --cap-drop ALL -e LOCKSTEAD_INSECURE=true -p 127.0.0.1:7420:7420 lockstead
 
-# Where /out has the program and the certificates: the stage that compiles it, or an image with a program that is there already.
-ARG BINARY=build
-
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 # Dependencies first, by the manifests alone and with nothing in the crates: this layer stays until a manifest changes.
@@ -35,9 +32,6 @@ COPY server server
 RUN cargo build --release --locked --package lockstead \
     && mkdir /out && cp target/release/lockstead /etc/ssl/certs/ca-certificates.crt /out/
 
-# hadolint ignore=DL3006
-FROM ${BINARY} AS binary
-
 FROM docker.io/library/debian:bookworm-slim
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -49,8 +43,8 @@ LABEL org.opencontainers.image.title="Lockstead" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # To check the certificates of Redis and of issuers of tokens, where no others are named.
-COPY --from=binary /out/ca-certificates.crt /etc/ssl/certs/
-COPY --from=binary /out/lockstead /usr/local/bin/
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/lockstead /usr/local/bin/
 ENV LOCKSTEAD_LISTEN=0.0.0.0:7420 \
     LOCKSTEAD_MONITOR_LISTEN=0.0.0.0:7421
 # By number, so that Kubernetes can see that it is not root.

@@ -1,8 +1,8 @@
 //! The image: built from the Dockerfile, and run with no rights at all.
 //!
-//! What can't be had here is stood in for. Images can't be pulled everywhere, so the base is a folder of Debian packages under
-//! the name that the Dockerfile gives it; and compiling in the image would take minutes, so the program is the one under test,
-//! in an image that is named by `BINARY`. Everything after that is the Dockerfile's own.
+//! What can't be had here is stood in for. Images can't be pulled everywhere, so what the Dockerfile begins with are folders of
+//! Debian packages under the names that it gives them; and compiling anew in the image would take minutes, so the `cargo` in there
+//! gives out the program under test. Everything else is the Dockerfile's own.
 
 mod workshop;
 

@@ -1,5 +1,7 @@
 //! Where images are built and run: by buildah and podman, without a daemon, in a folder of their own.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,10 +12,19 @@ use tempfile::TempDir;
 use crate::repository;
 
 const IMAGE: &str = "localhost/lockstead:test";
-/// The name in the Dockerfile, and what of Debian is under it here. Nothing but a C library and a shell is needed.
+/// The names in the Dockerfile.
 const BASE: &str = "docker.io/library/debian:bookworm-slim";
+const RUST: &str = "docker.io/library/rust:1.95-bookworm";
+/// What of Debian is there under these names. Nothing but a C library and a shell is needed.
 const BASE_PACKAGES: &str = "base-files,base-passwd,coreutils,dash,libc-bin,libgcc-s1";
-const BINARY: &str = "localhost/lockstead-binary";
+/// The `cargo` of the image that is to compile.
+const CARGO: &str = "\
+#!/bin/sh
+set -e
+test -s Cargo.lock && test -s server/lockstead/src/main.rs
+mkdir -p target/release/.fingerprint/lockstead-0
+cp /program target/release/lockstead
+";
 /// What a machine without systemd needs, and one whose limits are lower than podman's own.
 const CONTAINERS_CONF: &str = "\
 [containers]
@@ -53,27 +64,40 @@ impl Workshop {
     pub(super) fn build() -> Self {
         let workshop = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::write(workshop.folder.path().join("containers.conf"), CONTAINERS_CONF).unwrap();
-        let import = |tar: &Path, name: &str| {
-            must("a stand-in for an image", workshop.podman(&["import"]).arg(tar).arg(name));
-        };
-        import(&base(), BASE);
-        import(&workshop.pack_binary(), BINARY);
+        let base = base();
+        workshop.import(&base, BASE);
+        workshop.import(&workshop.with_cargo(&base), RUST);
         let mut build = workshop.tool("buildah", &["build", "--isolation", "chroot", "--pull-never"]);
-        build.args(["--format", "docker", "--build-arg", &format!("BINARY={BINARY}"), "--tag", IMAGE]);
+        build.args(["--format", "docker", "--tag", IMAGE]);
         must("the image from the Dockerfile", build.arg(repository("")));
         workshop
     }
 
-    /// The program under test and the machine's certificates, where the Dockerfile looks for them.
-    fn pack_binary(&self) -> PathBuf {
-        let (out, tar) = (self.folder.path().join("out"), self.folder.path().join("binary.tar"));
-        std::fs::create_dir(&out).unwrap();
-        std::fs::copy(lockstead(), out.join("lockstead")).unwrap();
-        std::fs::write(out.join("ca-certificates.crt"), "").unwrap();
-        let mut pack = Command::new("tar");
-        pack.arg("--directory").arg(self.folder.path()).arg("--create").arg("--file").arg(&tar).arg("out");
-        must("the program for the image", &mut pack);
-        std::fs::remove_dir_all(out).unwrap();
+    fn import(&self, tar: &Path, name: &str) {
+        must("a stand-in for an image", self.podman(&["import"]).arg(tar).arg(name));
+    }
+
+    /// The base with a `cargo` that gives out the program under test.
+    fn with_cargo(&self, base: &Path) -> PathBuf {
+        let (tar, files) = (self.folder.path().join("rust.tar"), self.folder.path().join("rust"));
+        let [cargo, certificates, program] = ["usr/local/bin/cargo", "etc/ssl/certs/ca-certificates.crt", "program"];
+        for path in [cargo, certificates] {
+            std::fs::create_dir_all(files.join(path).parent().unwrap()).unwrap();
+        }
+        std::fs::write(files.join(cargo), CARGO).unwrap();
+        std::fs::set_permissions(files.join(cargo), Permissions::from_mode(0o755)).unwrap();
+        // Nothing here asks for TLS.
+        std::fs::write(files.join(certificates), "").unwrap();
+        std::fs::copy(lockstead(), files.join(program)).unwrap();
+        std::fs::copy(base, &tar).unwrap();
+        let mut append = Command::new("tar");
+        append.arg("--directory").arg(&files).arg("--append").arg("--file").arg(&tar).args([
+            cargo,
+            certificates,
+            program,
+        ]);
+        must("a stand-in for an image with cargo", &mut append);
+        std::fs::remove_dir_all(files).unwrap();
         tar
     }
 
