@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::chart::{items, render_one};
-use workshop::{Container, Workshop};
+use workshop::{Container, IMAGE, Workshop};
 
 /// Serves everybody: nobody but the test reaches it.
 const INSECURE: &str = "--env=LOCKSTEAD_INSECURE=true";
@@ -28,6 +28,7 @@ async fn it_runs_without_any_rights() {
     it_has_no_rights_and_gives_locks(&workshop).await;
     it_is_healthy_while_it_can_serve_and_drains_in_time(&workshop).await;
     it_locks_files_of_a_folder_that_the_chart_prepares(&workshop).await;
+    it_runs_as_a_pod_of_the_chart(&workshop).await;
 }
 
 fn it_says_what_it_is(workshop: &Workshop) {
@@ -50,13 +51,11 @@ fn it_serves_nobody_before_it_is_told_whom(workshop: &Workshop) {
 
 async fn it_has_no_rights_and_gives_locks(workshop: &Workshop) {
     let container = workshop.run(&[INSECURE]);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", container.process())).unwrap();
-    let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-    assert_eq!(line("Uid:"), "10001\t10001\t10001\t10001");
+    assert_eq!(container.status("Uid:"), "10001\t10001\t10001\t10001");
     for rights in ["CapEff:", "CapPrm:", "CapBnd:"] {
-        assert_eq!(u64::from_str_radix(&line(rights), 16), Ok(0), "{rights}");
+        assert_eq!(u64::from_str_radix(&container.status(rights), 16), Ok(0), "{rights}");
     }
-    assert_eq!(line("NoNewPrivs:"), "1");
+    assert_eq!(container.status("NoNewPrivs:"), "1");
     let wrote = container.exec(&["sh", "-c", "echo x > /x || echo x > /tmp/x || echo x > /run/x"]);
     assert!(!wrote.status.success(), "its root can be written to: {wrote:?}");
 
@@ -132,6 +131,30 @@ async fn it_locks_files_of_a_folder_that_the_chart_prepares(workshop: &Workshop)
     assert!(can_lock(&file), "the kernel has let go");
 }
 
+/// The Deployment and its settings as they are, but for probes and ports: the one are Kubernetes' to ask, the other need a
+/// network of many machines.
+async fn it_runs_as_a_pod_of_the_chart(workshop: &Workshop) {
+    let (repository, tag) = IMAGE.rsplit_once(':').unwrap();
+    let image = json!({"repository": repository, "tag": tag, "pullPolicy": "Never"});
+    let rendered = render_one(None, json!({"insecure": true, "image": image}));
+    let mut deployment = rendered.one("Deployment", "demo-lockstead").clone();
+    let server = deployment.pointer_mut("/spec/template/spec/containers/0").unwrap().as_object_mut().unwrap();
+    for part in ["ports", "startupProbe", "livenessProbe", "readinessProbe"] {
+        server.remove(part).unwrap();
+    }
+    let settings = rendered.one("ConfigMap", "demo-lockstead-cluster").clone();
+    let container = workshop.play(&[settings, deployment], "demo-lockstead-pod-0-lockstead");
+    eventually("it is ready", async || container.curl(&["-sf", "http://127.0.0.1:7421/readyz"]).status.success()).await;
+    let acquire = "http://127.0.0.1:7420/v1/locks/deploy/acquire";
+    assert!(container.curl(&["-sf", acquire, "-d", "{}"]).status.success(), "{}", container.logs());
+    assert_eq!(container.status("Uid:"), "10001\t10001\t10001\t10001");
+    let said = container.logs();
+    assert!(said.contains(r#""level":"INFO""#), "the settings want JSON: {said}");
+    container.signal("TERM");
+    // As in a cluster, it would be started again then.
+    eventually("it drains", async || container.logs().contains(r#""message":"stopped""#)).await;
+}
+
 /// Whether a program of the machine gets the lock of a file.
 fn can_lock(file: &Path) -> bool {
     let flock = std::process::Command::new("flock").arg("--nonblock").arg(file).arg("true").status();
@@ -139,6 +162,12 @@ fn can_lock(file: &Path) -> bool {
 }
 
 impl Container<'_> {
+    /// What the kernel says of its first process, by the name of the line.
+    fn status(&self, name: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process())).unwrap();
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+    }
+
     /// Asks by HTTP, from within its network.
     fn curl(&self, arguments: &[&str]) -> std::process::Output {
         self.inside("curl").args(arguments).output().expect("curl is there; tests/setup installs it")

@@ -26,6 +26,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{/* Of pods: without the chart's version, which would start all of them anew for nothing. */}}
+{{- define "lockstead.podLabels" -}}
+{{ include "lockstead.selector" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "lockstead.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}

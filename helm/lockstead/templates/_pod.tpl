@@ -11,7 +11,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   labels:
-    {{- include "lockstead.labels" .root | nindent 4 }}
+    {{- include "lockstead.podLabels" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
     lockstead: server
     {{- with $own.podLabels }}

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::repository;
 
-const IMAGE: &str = "localhost/lockstead:test";
+pub(super) const IMAGE: &str = "localhost/lockstead:test";
 /// The names in the Dockerfile.
 const BASE: &str = "docker.io/library/debian:bookworm-slim";
 const RUST: &str = "docker.io/library/rust:1.95-bookworm";
@@ -120,6 +120,19 @@ impl Workshop {
         Container { workshop: self, id: String::from_utf8(told.stdout).unwrap().trim().to_owned() }
     }
 
+    /// Runs objects of Kubernetes, and has a look at one of their containers. They share a network of their own.
+    pub(super) fn play(&self, objects: &[Value], container: &str) -> Container<'_> {
+        let file = self.folder.path().join("objects.yaml");
+        let texts: Vec<_> = objects.iter().map(Value::to_string).collect();
+        std::fs::write(&file, texts.join("\n---\n")).unwrap();
+        let podman = self.podman(&["--runtime", "runc", "play", "kube", "--network", "host"]);
+        let mut play = Command::new("unshare");
+        play.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(podman.get_program());
+        play.envs(podman.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        must("a pod of the chart", play.args(podman.get_args()).arg(file));
+        Container { workshop: self, id: container.to_owned() }
+    }
+
     fn podman(&self, arguments: &[&str]) -> Command {
         self.tool("podman", arguments)
     }
@@ -139,6 +152,7 @@ impl Workshop {
 impl Drop for Workshop {
     fn drop(&mut self) {
         // The folder can't be removed while containers have parts of it mounted.
+        _ = self.podman(&["pod", "rm", "--all", "--force", "--time", "0"]).output();
         _ = self.podman(&["rm", "--all", "--force", "--time", "0"]).output();
     }
 }
