@@ -63,7 +63,7 @@ fn kubernetes_understands_every_other_value_too() {
         "monitoring": {"serviceMonitor": {"labels": {"a": "b"}}, "prometheusRule": {"labels": {"a": "b"}},
             "dashboards": {"annotations": {"a": "b"}}},
         "serviceAccount": {"name": "locks", "annotations": {"a": "b"}},
-        "test": {"tokenAudience": "", "tokenSecret": {"name": "token"}, "extraEnv": [{"name": "A", "value": "b"}]},
+        "test": {"tokenAudience": "", "tokenSecret": {"name": "token"}, "certificateSecret": "me", "extraEnv": [{"name": "A", "value": "b"}]},
     });
     let more = json!({"insecure": false, "access": {"inline": "a = 1\nb = 2"}, "node": {"enabled": true},
         "networkPolicy": {"enabled": true, "egress": {"enabled": true}}});

@@ -10,7 +10,11 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
         // What values exclude or need each other.
         ("nothing", json!({"cluster": {"enabled": false}}), "nothing is enabled"),
         ("no choice", json!({"insecure": false}), "who may use the locks? Set access.existingSecret"),
-        ("both choices", json!({"access": {"existingSecret": "a"}}), "insecure=true serves everybody"),
+        (
+            "both choices",
+            json!({"access": {"existingSecret": "a"}}),
+            "insecure=true is for servers without access control",
+        ),
         (
             "two access files",
             json!({"insecure": false, "access": {"existingSecret": "a", "inline": "b"}}),
@@ -22,7 +26,11 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
             "two certificates",
         ),
         ("no issuer", json!({"tls": {"certManager": {"enabled": true}}}), "tls.certManager.issuerRef.name"),
-        ("a client CA alone", json!({"tls": {"clientCa": {"existingSecret": "a"}}}), "without TLS there are none"),
+        (
+            "a client CA alone",
+            json!({"insecure": false, "tls": {"clientCa": {"existingSecret": "a"}}}),
+            "without TLS there are none",
+        ),
         ("two Redis", json!({"redis": {"bundled": {"enabled": true}}}), "two Redis"),
         (
             "acks of nobody",

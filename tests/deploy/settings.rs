@@ -127,7 +127,7 @@ fn the_chart_s_own_test_takes_a_lock_and_gives_it_back() {
 #[test]
 fn the_command_line_knows_every_variable_of_the_chart_s_test() {
     let help = help("run");
-    for values in [json!({}), json!({"test": {"tokenAudience": "", "tokenSecret": {"name": "token"}}})] {
+    for values in [json!({}), json!({"test": {"certificateSecret": "certificate"}})] {
         let rendered = render_one(Some("production"), values);
         let variables = items(&rendered.one("Pod", "demo-lockstead-test")["spec"]["containers"][0]["env"]);
         for variable in variables.map(|variable| variable["name"].as_str().unwrap()) {

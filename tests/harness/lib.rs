@@ -49,7 +49,7 @@ pub async fn eventually(what: &str, is_true: impl AsyncFn() -> bool) {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://…`.
     pub url: String,
 }
 
@@ -82,13 +82,13 @@ impl Server {
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).expect("it says where it listens");
         let url = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://"), "the server said {line:?}");
+        assert!(url.starts_with("http"), "the server said {line:?}");
         Self { child, url }
     }
 
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url.split_once("://").map_or(self.url.as_str(), |(_, address)| address)
     }
 
     /// Its process id.
@@ -139,6 +139,18 @@ pub fn serve() -> Command {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     for setting in ["REDIS", "REDIS_CA", "REDIS_MIN_ACKS"] {
+        command.env_remove(format!("LOCKSTEAD_{setting}"));
+    }
+    for setting in [
+        "ACCESS",
+        "INSECURE",
+        "MAX_CONNECTIONS",
+        "MONITOR_LISTEN",
+        "TLS_CERT",
+        "TLS_KEY",
+        "TLS_CLIENT_CA",
+        "TOKEN_FILE",
+    ] {
         command.env_remove(format!("LOCKSTEAD_{setting}"));
     }
     // The lock directory of those that name none: not that of a server which this machine may really have.

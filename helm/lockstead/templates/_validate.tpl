@@ -1,16 +1,16 @@
 {{/* What the schema can't say: which values exclude or need each other. Each has its sentence. */}}
 {{- define "lockstead.validate" -}}
 {{- $hasRedis := include "lockstead.hasRedis" . -}}
-{{- $hasAccess := or .Values.access.existingSecret .Values.access.inline -}}
+{{- $hasAccess := or .Values.access.existingSecret .Values.access.inline .Values.tls.clientCa.existingSecret -}}
 {{- with .Values -}}
 {{- if not (or .cluster.enabled .node.enabled) -}}
 {{- fail "nothing is enabled: set cluster.enabled, node.enabled, or both" -}}
 {{- end -}}
 {{- if not (or $hasAccess .insecure) -}}
-{{- fail "who may use the locks? Set access.existingSecret to a Secret with an access file, or insecure=true to serve everybody who can reach the port" -}}
+{{- fail "who may use the locks? Set access.existingSecret to a Secret with an access file, tls.clientCa for those with a certificate, or insecure=true to serve everybody who can reach the port" -}}
 {{- end -}}
 {{- if and $hasAccess .insecure -}}
-{{- fail "insecure=true serves everybody, which makes the access file useless: set one of the two" -}}
+{{- fail "insecure=true is for servers without access control, but there is some: set one of insecure, and access or tls.clientCa" -}}
 {{- end -}}
 {{- if and .access.existingSecret .access.inline -}}
 {{- fail "access.existingSecret and access.inline are two access files: set one of the two" -}}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lockstead_core::{Metadata, Owner, bounds};
@@ -10,6 +11,7 @@ use tonic::transport::{Endpoint, Uri};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::session;
+use crate::transport::{Route, TlsFiles, Token};
 
 /// How long to look for a server before giving up.
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ pub struct Builder {
     owner: String,
     metadata: BTreeMap<String, String>,
     connect_timeout: Duration,
+    token: Option<Token>,
+    tls: TlsFiles,
 }
 
 /// A client's settings, checked.
@@ -57,7 +61,7 @@ pub(crate) struct Config {
 pub(crate) struct Server {
     /// As the user wrote it.
     pub(crate) address: String,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) route: Route,
 }
 
 impl Default for Builder {
@@ -69,12 +73,14 @@ impl Default for Builder {
             owner: String::new(),
             metadata: BTreeMap::new(),
             connect_timeout: CONNECT_TIMEOUT_DEFAULT,
+            token: None,
+            tls: TlsFiles::default(),
         }
     }
 }
 
 impl Builder {
-    /// Adds a server, such as `http://127.0.0.1:7420`, or several separated by commas: servers of one cluster, which share
+    /// Adds a server, such as `http://127.0.0.1:7420` or `https://locks.example:7420`, or several separated by commas: servers of one cluster, which share
     /// their sessions. The client uses one at a time and moves on when that one can't be reached, falls silent, or is about
     /// to stop. Each client goes through them in a random order of its own, so that many clients spread over them. A DNS
     /// name counts as one server, however many addresses it has.
@@ -109,6 +115,32 @@ impl Builder {
         self
     }
 
+    /// Proves who the client is, to servers with access control.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token::Text(token.into()));
+        self
+    }
+
+    /// The same, with a file that has the token. It is read again for every connection and call, so that a token which
+    /// expires, such as that of a Kubernetes service account, may be renewed there.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token = Some(Token::File(path.into()));
+        self
+    }
+
+    /// A PEM file with the authorities that sign the certificates of `https://` servers; those that the system trusts
+    /// unless set.
+    pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(path.into());
+        self
+    }
+
+    /// PEM files with a certificate of the client itself, for servers that want one, and with the key to it.
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.identity = Some((certificate.into(), key.into()));
+        self
+    }
+
     /// How long to look for a server before [`Builder::connect`], or a later try-acquire while no server can be reached,
     /// gives up; 5 s unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -136,8 +168,15 @@ impl Builder {
         bounds::session_timeout(self.session_timeout).map_err(wrong)?;
         Owner::parse(&self.owner).map_err(wrong)?;
         Metadata::parse(self.metadata.clone()).map_err(wrong)?;
+        self.token.as_ref().map_or(Ok(()), Token::check)?;
+        let is_in_vain = !self.tls.is_empty() && self.servers.iter().all(|server| !server.starts_with("https:"));
+        if is_in_vain {
+            let why = "there are certificates for TLS, but no server address that begins with https://";
+            return Err(Error::InvalidConfig(why.to_owned()));
+        }
+        let servers = self.servers.into_iter().map(|address| Server::parse(address, &self.tls, self.token.as_ref()));
         Ok(Config {
-            servers: self.servers.into_iter().map(Server::parse).collect::<Result<_>>()?,
+            servers: servers.collect::<Result<_>>()?,
             session_timeout: self.session_timeout,
             on_disconnect: self.on_disconnect,
             owner: self.owner,
@@ -157,19 +196,18 @@ impl Config {
 }
 
 impl Server {
-    fn parse(address: String) -> Result<Self> {
+    fn parse(address: String, tls: &TlsFiles, token: Option<&Token>) -> Result<Self> {
         let wrong = |why: &str| {
             let advice = "write it as http://HOST:PORT, such as http://127.0.0.1:7420";
             Err(Error::InvalidConfig(format!("the server address `{address}` {why}; {advice}")))
         };
         let Ok(uri) = address.parse::<Uri>() else { return wrong("is not an address") };
-        match uri.scheme_str() {
-            Some("http") => {}
-            // TLS goes here: `Endpoint::tls_config`, with what the builder says about roots and identity.
-            Some("https") => return wrong("asks for TLS, which this client does not speak yet"),
+        let is_secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
             Some(_) => return wrong("is of a kind that this client does not know"),
-            None => return wrong("does not begin with http://"),
-        }
+            None => return wrong("does not begin with http:// or https://"),
+        };
         let Some(authority) = uri.authority() else { return wrong("names no host") };
         if authority.host().is_empty() || authority.as_str().contains('@') {
             return wrong("must name a host and nothing else before it");
@@ -177,13 +215,20 @@ impl Server {
         if uri.path_and_query().is_some_and(|rest| rest.as_str() != "/") {
             return wrong("has something after the port");
         }
-        let endpoint = Endpoint::from(uri)
+        let mut endpoint = Endpoint::from(uri)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .user_agent(concat!("lockstead-rust/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| Error::InvalidConfig(error.to_string()))?;
-        Ok(Self { address, endpoint })
+        if is_secure {
+            let wrong = |error: tonic::transport::Error| {
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                Error::InvalidConfig(format!("the certificates for TLS can't be used: {cause}"))
+            };
+            endpoint = endpoint.tls_config(tls.config()?).map_err(wrong)?;
+        }
+        Ok(Self { address, route: Route { endpoint, token: token.cloned() } })
     }
 }
 
@@ -217,7 +262,6 @@ mod tests {
             ("", "no server is named"),
             ("localhost:7420", "does not begin with http://"),
             ("127.0.0.1:7420", "does not begin with http://"),
-            ("https://a:1", "TLS"),
             ("redis://a:1", "kind"),
             ("http://a:1/path", "after the port"),
             ("http://user@a:1", "nothing else"),

@@ -50,6 +50,12 @@
 //! - A server that *can't reach its store* puts acquires off, and the client repeats them as long as their wait lasts. What
 //!   it holds is good for as long as the server vouches for it, and lost then; the session and its waits go on.
 //!
+//! # Servers with access control
+//!
+//! They want to know who asks: give the client a [token](Builder::token), a [file with one](Builder::token_file) that is
+//! renewed by others, or a [certificate](Builder::client_certificate). With `https://` a server proves itself by a
+//! certificate of an authority that the system trusts, or of [one that you name](Builder::tls_ca).
+//!
 //! Whatever happens, the [fencing token](Guard::token) grows with every grant of a name. A storage that refuses smaller
 //! tokens than it has seen is safe even from holders that don't look.
 
@@ -63,6 +69,7 @@ mod loss;
 mod request;
 mod resource;
 mod session;
+mod transport;
 
 pub use client::Client;
 pub use config::{Builder, OnDisconnect};

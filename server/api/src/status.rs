@@ -32,6 +32,8 @@ impl ErrorReason {
             Self::HoldNotFound | Self::SessionNotFound => Code::NotFound,
             Self::QuotaExceeded => Code::ResourceExhausted,
             Self::Draining | Self::BackendUnavailable => Code::Unavailable,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::PermissionDenied => Code::PermissionDenied,
             Self::Internal | Self::Unspecified => Code::Internal,
             _ => Code::InvalidArgument,
         }

@@ -3,11 +3,15 @@
 //! Data flows one way: a transport ([`grpc`], [`http`]) reads a request and hands it to the [`service`], which asks an
 //! engine; events come back up. See ARCHITECTURE.md.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod grpc;
 pub mod http;
+mod listener;
+mod reload;
 pub mod server;
 pub mod service;
 pub mod telemetry;
+pub mod tls;

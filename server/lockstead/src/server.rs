@@ -2,54 +2,34 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use futures::future::BoxFuture;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use lockstead_core::limits::HTTP2_STREAMS_MAX;
 use lockstead_engine::Readiness;
-use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::access::{Access, AccessFileError, Gate, guard};
 use crate::config::Settings;
 use crate::engine::{EngineSettingsError, Started, start_engine};
+use crate::listener::Listener;
+use crate::reload::{self, Watched};
 use crate::service::{Drain, Engines, Router, Service};
 use crate::telemetry::Metrics;
+use crate::tls::{Tls, TlsFileError};
 use crate::{grpc, http};
-
-/// What begins an HTTP/2 connection.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How often to look for the rest of it, if it does not come in one piece.
-const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A request's headers must be complete within this.
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// Most bytes of an HTTP/1 request's line and headers. (HTTP/2 has 16 KiB by itself.)
-const HTTP1_HEADERS_MAX_BYTES: usize = 64 << 10;
-/// An HTTP/2 connection is asked for a sign of life this often; one that gives none is dropped.
-const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
-const HTTP2_PING_ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Flow control windows: large enough that a session's stream is not held up by it.
-const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// What was sent to a peer and not acknowledged for so long tells that the peer is gone. It frees the hold streams of a
-/// machine that lost its power or network.
-const UNACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
-const TCP_KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
-/// Pause after a failed accept, which mostly means that there are no file descriptors left.
-const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// How often to ask the engines whether they are ready.
 const READINESS_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Whoever is still there when the time for moving is up has at least so long to read what became of it.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// Most connections of the port for probes and metrics.
+const MONITOR_CONNECTIONS_MAX: usize = 256;
 
 /// A server that has its port but serves nobody yet.
 pub struct Server {
@@ -58,11 +38,12 @@ pub struct Server {
     drain_timeout: Duration,
 }
 
-/// What comes in by the port, and what it comes to.
+/// What comes in by the ports, and what it comes to.
 struct Port {
-    listener: TcpListener,
-    address: SocketAddr,
-    app: axum::Router,
+    listener: Listener,
+    /// For those who watch over the server and have no credentials.
+    monitor: Option<Listener>,
+    files: Vec<Watched>,
     service: Service,
     health: HealthReporter,
 }
@@ -73,6 +54,19 @@ pub enum StartError {
     /// The engine can't be had with these settings.
     #[error(transparent)]
     Engine(#[from] EngineSettingsError),
+    /// The access file can't be used.
+    #[error("--access: {0}")]
+    Access(#[from] AccessFileError),
+    /// A file for TLS can't be used.
+    #[error("--tls-cert, --tls-key or --tls-client-ca: {0}")]
+    Tls(#[from] TlsFileError),
+    /// Everybody in the network could take and release every lock.
+    #[error(
+        "{0} can be reached from elsewhere, and nobody would be asked who it is. Say who may do what with --access FILE, \
+         or want client certificates with --tls-client-ca; or say --insecure if the network lets in only those who may do \
+         everything"
+    )]
+    Exposed(SocketAddr),
     /// The port can't be had.
     #[error("can't listen on {address}: {source}; choose another address with --listen")]
     Listen {
@@ -84,6 +78,13 @@ pub enum StartError {
     /// The build is broken.
     #[error("the gRPC descriptors can't be read: {0}")]
     Descriptors(#[from] tonic_reflection::server::Error),
+}
+
+impl StartError {
+    /// Whether it takes other settings to start.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Self::Engine(_) | Self::Access(_) | Self::Tls(_) | Self::Exposed(_))
+    }
 }
 
 /// The engine is set up in a way that waiting can't mend.
@@ -102,42 +103,65 @@ impl Server {
         settings: &Settings,
         start: impl FnOnce(Arc<Router>) -> Result<Started, EngineSettingsError>,
     ) -> Result<Self, StartError> {
+        let addresses = resolve(&settings.listen).await?;
+        let access = load_access(settings)?;
+        let is_exposed = |address: &&SocketAddr| !is_loopback(address.ip());
+        if let Some(exposed) = addresses.iter().find(is_exposed).filter(|_| access.is_none() && !settings.insecure) {
+            return Err(StartError::Exposed(*exposed));
+        }
+        let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(Router::new(metrics.clone()));
         let Started { engine, node, misconfigured } = start(router.clone())?;
-        let failed = |source| StartError::Listen { address: settings.listen.clone(), source };
-        let listener = TcpListener::bind(&settings.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let listener = bind(&settings.listen, &addresses, settings.max_connections).await?;
+        let gate = Gate::new(access.clone(), metrics.clone());
         let service = Service::new(Engines::new(engine).with_node(node), router, metrics, Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;
-        let app = grpc.merge(http::routes(service.clone(), http::Info::new(env!("CARGO_PKG_VERSION"))));
-        let port = Port { listener, address, app, service, health };
+        let info = http::Info::new(env!("CARGO_PKG_VERSION"));
+        let app = grpc.merge(http::routes(service.clone(), info.clone())).layer(from_fn_with_state(gate, guard));
+        let listener = listener.with_app(app).with_tls(tls.clone());
+        let monitor = match &settings.monitor_listen {
+            Some(listen) => {
+                let monitor = bind(listen, &resolve(listen).await?, MONITOR_CONNECTIONS_MAX).await?;
+                Some(monitor.with_app(http::monitor_routes(service.clone(), info)))
+            }
+            None => None,
+        };
+        let files = watched(settings, access, tls);
+        let port = Port { listener, monitor, files, service, health };
         Ok(Self { port, misconfigured, drain_timeout: settings.drain_timeout })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.port.address
+        self.port.listener.address()
+    }
+
+    /// Where probes and metrics are to be had without credentials.
+    pub fn monitor_address(&self) -> Option<SocketAddr> {
+        self.port.monitor.as_ref().map(Listener::address)
     }
 
     /// With more routes on the same port.
     #[must_use]
     pub fn with_routes(mut self, routes: axum::Router) -> Self {
-        self.port.app = self.port.app.merge(routes);
+        self.port.listener.merge(routes);
         self
     }
 
     /// Serves until `shutdown`. Then sessions move to other servers, if their engine outlives this one, and what is left
     /// ends; requests in progress are waited for, but not for ever.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Misconfigured> {
-        let Self { port, misconfigured, drain_timeout } = self;
+        let Self { mut port, misconfigured, drain_timeout } = self;
         let connections = GracefulShutdown::new();
+        let files = std::mem::take(&mut port.files);
         tokio::select! {
             biased;
             never = port.watch_readiness() => match never {},
             () = shutdown => {}
             why = misconfigured => return Err(Misconfigured(why)),
             never = port.accept(&connections) => match never {},
+            never = reload::watch(files) => match never {},
         }
         port.health.set_service_status("", ServingStatus::NotServing).await;
         port.service.drain().begin(drain_timeout);
@@ -146,8 +170,8 @@ impl Server {
             port.let_sessions_move(drain_timeout, &connections).await;
             last_words_within = LAST_WORDS_WITHIN;
         }
-        let Port { listener, service, .. } = port;
-        drop(listener);
+        let Port { listener, monitor, service, .. } = port;
+        drop((listener, monitor));
         tracing::info!("draining: sessions and streams end, no new requests");
         service.drain().end();
         let ended = async {
@@ -165,18 +189,13 @@ impl Server {
 impl Port {
     /// Accepts connections, for as long as it is polled.
     async fn accept(&self, connections: &GracefulShutdown) -> Infallible {
-        let http = Arc::new(connection_settings());
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let drain = self.service.drain().clone();
-                    serve(connections, http.clone(), stream, self.app.clone(), drain);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
-                }
-            }
+        let drain = self.service.drain();
+        match &self.monitor {
+            None => self.listener.accept(connections, drain).await,
+            Some(monitor) => tokio::select! {
+                never = self.listener.accept(connections, drain) => never,
+                never = monitor.accept(connections, drain) => never,
+            },
         }
     }
 
@@ -199,7 +218,7 @@ impl Port {
             Readiness::NotReady(_) => ServingStatus::NotServing,
         };
         self.health.set_service_status("", status).await;
-        let (address, engine) = (self.address, self.service.engines().names());
+        let (address, engine) = (self.listener.address(), self.service.engines().names());
         match readiness {
             Readiness::Ready => tracing::info!(%address, engine, version = env!("CARGO_PKG_VERSION"), "ready"),
             Readiness::NotReady(why) => tracing::warn!(%address, engine, why, "not ready"),
@@ -221,64 +240,43 @@ impl Port {
     }
 }
 
-fn connection_settings() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HTTP1_HEADERS_MAX_BYTES);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_PING_EVERY)
-        .keep_alive_timeout(HTTP2_PING_ANSWER_WITHIN)
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES);
-    http
+/// The addresses that a host and a port stand for.
+async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, StartError> {
+    let failed = |source| StartError::Listen { address: listen.to_owned(), source };
+    Ok(tokio::net::lookup_host(listen).await.map_err(failed)?.collect())
 }
 
-fn serve(
-    connections: &GracefulShutdown,
-    http: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
-    app: axum::Router,
-    drain: Drain,
-) {
-    if let Err(error) = tune(&stream) {
-        tracing::debug!(%error, "a connection could not be tuned");
-    }
-    let watcher = connections.watcher();
-    tokio::spawn(async move {
-        // The connection's own time limits begin when it is clear which HTTP it speaks.
-        let begun = tokio::select! {
-            begun = tokio::time::timeout(HEADERS_WITHIN, has_begun(&stream)) => matches!(begun, Ok(Ok(true))),
-            () = drain.over() => false,
+async fn bind(listen: &str, addresses: &[SocketAddr], most: usize) -> Result<Listener, StartError> {
+    let failed = |source| StartError::Listen { address: listen.to_owned(), source };
+    Listener::bind(addresses, most).await.map_err(failed)
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Who is let in, if anybody is asked at all.
+fn load_access(settings: &Settings) -> Result<Option<Arc<Access>>, StartError> {
+    let wants_certificates = settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    Ok(match &settings.access {
+        Some(path) => Some(Arc::new(Access::load(path)?)),
+        None => wants_certificates.then(|| Arc::new(Access::for_certificates())),
+    })
+}
+
+/// The files that may change while the server runs.
+fn watched(settings: &Settings, access: Option<Arc<Access>>, tls: Option<Arc<Tls>>) -> Vec<Watched> {
+    let mut files = Vec::new();
+    if let (Some(path), Some(access)) = (settings.access.clone(), access) {
+        let reload = {
+            let path = path.clone();
+            move || access.reload(&path).map_err(|error| error.to_string())
         };
-        if !begun {
-            return;
-        }
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-        if let Err(error) = watcher.watch(connection.into_owned()).await {
-            tracing::debug!(%error, "a connection ended with an error");
-        }
-    });
-}
-
-/// Returns once it is clear which HTTP the peer speaks; false if it said nothing and left.
-async fn has_begun(stream: &TcpStream) -> std::io::Result<bool> {
-    let mut begin = [0; HTTP2_PREFACE.len()];
-    loop {
-        let length = stream.peek(&mut begin).await?;
-        if length == 0 || length == begin.len() || !HTTP2_PREFACE.starts_with(&begin[..length]) {
-            return Ok(length > 0);
-        }
-        tokio::time::sleep(PREFACE_LOOK_EVERY).await;
+        files.push(Watched::new("the access file", vec![path], reload));
     }
-}
-
-fn tune(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE_AFTER).with_interval(TCP_KEEPALIVE_AFTER / 2);
-    socket.set_tcp_keepalive(&keepalive.with_retries(2))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_WITHIN))?;
-    Ok(())
+    if let (Some(tls_files), Some(tls)) = (&settings.tls, tls) {
+        let reload = move || tls.reload().map_err(|error| error.to_string());
+        files.push(Watched::new("a file for TLS", tls_files.paths(), reload));
+    }
+    files
 }

@@ -35,7 +35,7 @@ async fn wrong_usage_is_64_and_changes_nothing() {
         &["get"],
         &["get", "a//b"],
         &["ls", "--server", "localhost:7420"],
-        &["ls", "--server", "https://localhost:7420"],
+        &["ls", "--tls-ca", "/nowhere/ca.pem"],
         &["ls", "--server", ""],
         &["ready", "--server", ""],
         &["ready", "--server", "localhost:7420"],

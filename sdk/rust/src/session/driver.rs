@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicU64;
 use lockstead_clock::{sleep_until_some, time};
 use lockstead_core::Time;
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic::transport::Channel;
 
 use super::state::{Order, State, Switch};
 use super::stream::{Event, SessionStream};
@@ -18,6 +17,7 @@ use super::wire::FromServer;
 use super::{Command, Connection, Handle};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::transport::Transport;
 
 /// How many commands are taken before something else gets its turn.
 const BATCH: usize = 1024;
@@ -66,7 +66,7 @@ struct Driver {
 struct Line {
     stream: SessionStream,
     /// The server and the connection to it, which unary calls share.
-    channel: Option<(usize, Channel)>,
+    channel: Option<(usize, Transport)>,
     /// Taken from the stream, not yet read.
     messages: VecDeque<FromServer>,
 }
@@ -185,8 +185,8 @@ impl Driver {
                 Order::Connect(servers) => {
                     let servers =
                         servers.into_iter().filter_map(|server| Some((server, self.config.servers.get(server)?)));
-                    let endpoints = servers.map(|(index, server)| (index, server.endpoint.clone()));
-                    self.attempt = Line { stream: SessionStream::connect(endpoints), ..Line::closed() };
+                    let routes = servers.map(|(index, server)| (index, server.route.clone()));
+                    self.attempt = Line { stream: SessionStream::connect(routes), ..Line::closed() };
                 }
                 Order::Abandon => self.attempt = Line::closed(),
                 Order::HangUp => self.line = Line::closed(),

@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lockstead_api::v1;
 use lockstead_core::Time;
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic::transport::Channel;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::guard::Guard;
+use crate::transport::Transport;
 
 pub(crate) use driver::connect;
 pub(crate) use hold::Hold;
@@ -41,7 +41,7 @@ pub(crate) struct Handle {
 pub(crate) struct Connection {
     /// The server's place in the configuration.
     pub(crate) server: usize,
-    pub(crate) channel: Channel,
+    pub(crate) channel: Transport,
     pub(crate) session_id: Arc<str>,
     /// The connection before this one, if there was one, was left in peace: what was asked on it is still answered there.
     pub(crate) in_peace: bool,

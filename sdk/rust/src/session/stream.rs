@@ -15,9 +15,9 @@ use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
 
 use super::wire::{Failure, FromServer};
+use crate::transport::{Route, Transport};
 
 /// How many messages are taken from a stream before something else gets its turn.
 const BATCH: usize = 1024;
@@ -41,7 +41,7 @@ pub(super) enum SessionStream {
 /// What the stream has to say.
 pub(super) enum Event {
     /// A connection to a server, by its index, is made. [`SessionStream::call`] comes next.
-    Connected(usize, Channel),
+    Connected(usize, Transport),
     /// One of the servers can't be reached; others may be.
     Unreachable(usize, Failure),
     /// There are messages.
@@ -61,12 +61,12 @@ struct Outgoing {
 
 impl SessionStream {
     /// Starts to connect to one of these servers.
-    pub(super) fn connect(servers: impl IntoIterator<Item = (usize, Endpoint)>) -> Self {
+    pub(super) fn connect(servers: impl IntoIterator<Item = (usize, Route)>) -> Self {
         Self::Connecting(Race::new(servers.into_iter().collect()))
     }
 
     /// Starts the call on a connection; `first` is what it begins with.
-    pub(super) fn call(channel: Channel, first: Vec<SessionRequest>) -> Self {
+    pub(super) fn call(channel: Transport, first: Vec<SessionRequest>) -> Self {
         let (outbox, batches) = mpsc::unbounded_channel();
         let outgoing = Outgoing { batches, batch: first.into_iter() };
         let call = async move {
@@ -150,18 +150,18 @@ impl SessionStream {
 /// Connections to several servers, of which the first one that is made is taken. Each is begun when the one before has
 /// failed, or is late: a server that swallows everything costs little time, and one that answers is not disturbed.
 pub(super) struct Race {
-    waiting: VecDeque<(usize, Endpoint)>,
-    running: FuturesUnordered<BoxFuture<'static, (usize, Result<Channel, Failure>)>>,
+    waiting: VecDeque<(usize, Route)>,
+    running: FuturesUnordered<BoxFuture<'static, (usize, Result<Transport, Failure>)>>,
     head_start: Pin<Box<Sleep>>,
 }
 
 impl Race {
-    fn new(waiting: VecDeque<(usize, Endpoint)>) -> Self {
+    fn new(waiting: VecDeque<(usize, Route)>) -> Self {
         Self { waiting, running: FuturesUnordered::new(), head_start: Box::pin(sleep(HEAD_START)) }
     }
 
     /// How it went with one of them; never ready once all have failed.
-    async fn next(&mut self) -> (usize, Result<Channel, Failure>) {
+    async fn next(&mut self) -> (usize, Result<Transport, Failure>) {
         loop {
             if self.running.is_empty() {
                 self.start_one();
@@ -180,15 +180,15 @@ impl Race {
     }
 
     fn start_one(&mut self) {
-        if let Some((server, endpoint)) = self.waiting.pop_front() {
-            self.running.push(async move { (server, connect(endpoint).await) }.boxed());
+        if let Some((server, route)) = self.waiting.pop_front() {
+            self.running.push(async move { (server, connect(route).await) }.boxed());
             self.head_start = Box::pin(sleep(HEAD_START));
         }
     }
 }
 
-async fn connect(endpoint: Endpoint) -> Result<Channel, Failure> {
-    endpoint.connect().await.map_err(|error| {
+async fn connect(route: Route) -> Result<Transport, Failure> {
+    route.connect().await.map_err(|error| {
         let cause = std::error::Error::source(&error);
         Failure::Broken(cause.map_or_else(|| error.to_string(), |cause| innermost(cause).to_string()))
     })

@@ -7,11 +7,11 @@ use lockstead_api::v1::lock_service_client::LockServiceClient;
 use lockstead_clock::{sleep_until, sleep_until_some, time};
 use lockstead_core::Time;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::{Connection, Handle};
 use crate::error::{self, Error, Result, Unavailable};
+use crate::transport::{Route, Transport};
 
 /// Between the first two attempts of a call; each further pause is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ pub(crate) enum UnaryPatience {
 /// One attempt of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) service: LockServiceClient<Channel>,
+    pub(crate) service: LockServiceClient<Transport>,
     /// When it is sent.
     pub(crate) sent: Time,
     /// Whether the server may have carried out the call before.
@@ -92,13 +92,14 @@ impl Handle {
     }
 
     /// A connection to another server than the session's, if it is another one's turn.
-    fn elsewhere(&self, home: usize, turn: usize) -> Option<Channel> {
+    fn elsewhere(&self, home: usize, turn: usize) -> Option<Transport> {
         let servers = &self.config.servers;
         let server = (home + turn) % servers.len();
-        let endpoint = servers.get(server).filter(|_| server != home)?.endpoint.clone();
+        let route = servers.get(server).filter(|_| server != home)?.route.clone();
         // The session's connection is watched by its pings. This one has to watch itself.
-        let endpoint = endpoint.connect_timeout(self.config.attempt_timeout());
-        Some(endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE).connect_lazy())
+        let endpoint = route.endpoint.connect_timeout(self.config.attempt_timeout());
+        let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+        Some(Route { endpoint, ..route }.connect_lazy())
     }
 
     fn gone_wrong(&self, status: &Status) -> Error {

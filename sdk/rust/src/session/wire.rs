@@ -49,6 +49,11 @@ impl Failure {
         Self::Broken(format!("the server said what was not expected: {why}"))
     }
 
+    /// Whether other credentials might do.
+    pub(super) fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Refused(Error::Refused { reason: ErrorReason::Unauthenticated, .. }, _))
+    }
+
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Broken(text)

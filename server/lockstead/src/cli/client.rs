@@ -1,5 +1,7 @@
 //! What the commands that talk to a server have in common.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use super::Exit;
 use super::say::say;
 
 /// Which server to ask.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(super) struct ClientArgs {
     /// Address of the server; of several, separated by commas, any one is used as long as it serves
     #[arg(long, value_name = "URL", env = "LOCKSTEAD_SERVER", default_value = "http://127.0.0.1:7420", global = true)]
@@ -19,6 +21,33 @@ pub(super) struct ClientArgs {
     /// How long to look for a server that answers
     #[arg(long, value_name = "D", default_value = "2s", value_parser = duration::parse, global = true)]
     pub(super) connect_timeout: Duration,
+
+    /// File with the token that says who asks, for servers with access control; read again when it is used
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
+
+    /// That token itself; hidden, since others on this machine can see the flags of a process but not its variables
+    #[arg(long, env = "LOCKSTEAD_TOKEN", hide = true, hide_env_values = true, global = true)]
+    token: Option<String>,
+
+    /// PEM file with the authorities of `https://` servers, instead of the system's
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_TLS_CA", global = true)]
+    tls_ca: Option<PathBuf>,
+
+    /// PEM file with the client's own certificate
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_CLIENT_CERT", requires = "client_key", global = true)]
+    client_cert: Option<PathBuf>,
+
+    /// PEM file with the private key of --client-cert
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_CLIENT_KEY", requires = "client_cert", global = true)]
+    client_key: Option<PathBuf>,
+}
+
+/// Says where the server is; nothing of what it shows to that.
+impl fmt::Debug for ClientArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientArgs").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 /// Among whom a name is known.
@@ -90,7 +119,19 @@ impl ClientArgs {
     /// A client that is not connected yet, with the owner that people should see.
     pub(super) fn builder(&self, owner: Option<&str>) -> Builder {
         let owner = owner.map_or_else(default_owner, str::to_owned);
-        Client::builder().server(&self.server).connect_timeout(self.connect_timeout).owner(owner)
+        let mut builder = Client::builder().server(&self.server).connect_timeout(self.connect_timeout).owner(owner);
+        if let Some(path) = &self.token_file {
+            builder = builder.token_file(path);
+        } else if let Some(token) = &self.token {
+            builder = builder.token(token);
+        }
+        if let Some(path) = &self.tls_ca {
+            builder = builder.tls_ca(path);
+        }
+        if let (Some(certificate), Some(key)) = (&self.client_cert, &self.client_key) {
+            builder = builder.client_certificate(certificate, key);
+        }
+        builder
     }
 }
 

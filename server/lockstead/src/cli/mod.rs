@@ -10,6 +10,7 @@ mod run;
 mod say;
 mod serve;
 mod show;
+mod token;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ enum Command {
     Get(show::GetArgs),
     Ready(ready::ReadyArgs),
     Bench(bench::BenchArgs),
+    Token(token::TokenArgs),
     /// Print completions for a shell, to be sourced by it
     Completions {
         /// Which
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
             Command::Get(args) => show::get(args).await,
             Command::Ready(args) => ready::ready(args).await,
             Command::Bench(args) => bench::bench(args).await,
+            Command::Token(args) => token::token(&args),
             Command::RunWatchdog => watchdog::watch().await,
             Command::BenchServer => bench::serve().await,
             Command::Completions { shell } => {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Exit;
 use super::say::say;
 use crate::config::{ServeArgs, Settings};
-use crate::server::{Server, StartError};
+use crate::server::Server;
 use crate::telemetry::init_logs;
 
 pub(super) async fn serve(args: ServeArgs) -> ExitCode {
@@ -25,7 +25,7 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let server = match Server::bind(&settings).await {
         Ok(server) => server,
         Err(error) => {
-            let exit = if matches!(error, StartError::Engine(_)) { Exit::Usage } else { Exit::Unavailable };
+            let exit = if error.is_of_settings() { Exit::Usage } else { Exit::Unavailable };
             say(error);
             return exit.into();
         }
@@ -34,7 +34,11 @@ pub(super) async fn serve(args: ServeArgs) -> ExitCode {
     let asked_to_stop = listen_to_signals();
     // On standard output, alone, so that a script that asked for port 0 can read it.
     let address = server.address();
-    _ = writeln!(std::io::stdout(), "lockstead is listening on http://{address}");
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    _ = writeln!(std::io::stdout(), "lockstead is listening on {scheme}://{address}");
+    if let Some(monitor) = server.monitor_address() {
+        _ = writeln!(std::io::stdout(), "probes and metrics are at http://{monitor}");
+    }
     if let Err(misconfigured) = server.run(asked_to_stop).await {
         tracing::error!(%misconfigured, "stopped");
         say(misconfigured);

@@ -15,8 +15,10 @@ pub use node::{LockFamily, Node};
 pub use redis::{Redis, RedisUrls};
 
 use crate::telemetry::LogFormat;
+use crate::tls::TlsFiles;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
+const DEFAULT_MAX_CONNECTIONS: usize = 50_000;
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server's flags. Each can also be a variable or stand in the file; what is nearer to the command line wins.
@@ -29,6 +31,42 @@ pub struct ServeArgs {
     /// Address for gRPC and HTTP; port 0 picks a free one and prints it [default: 127.0.0.1:7420]
     #[arg(long, value_name = "ADDR", env = "LOCKSTEAD_LISTEN")]
     pub listen: Option<String>,
+
+    /// Let everybody who can reach --listen do everything
+    ///
+    /// Without it, and without --access or --tls-client-ca, the server listens on loopback only.
+    #[arg(long, env = "LOCKSTEAD_INSECURE")]
+    pub insecure: bool,
+
+    /// A second address, plain HTTP, for /healthz, /readyz and /metrics alone, without credentials [default: none]
+    #[arg(long, value_name = "ADDR", env = "LOCKSTEAD_MONITOR_LISTEN")]
+    pub monitor_listen: Option<String>,
+
+    /// PEM file with the server's certificate, and those between it and its authority; makes --listen speak TLS
+    ///
+    /// It, its key and --tls-client-ca are read again when they change.
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file with the private key of --tls-cert
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+
+    /// PEM file with the authorities of clients' certificates (mutual TLS)
+    ///
+    /// Whoever shows a certificate of theirs is let in, and may do what --access allows; without --access, everything.
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_TLS_CLIENT_CA")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// TOML file that says who may do what: tokens, JWT issuers, certificates, rules and quotas
+    ///
+    /// It is read again when it changes. See docs/access.md; `lockstead token` makes a token.
+    #[arg(long, value_name = "FILE", env = "LOCKSTEAD_ACCESS")]
+    pub access: Option<PathBuf>,
+
+    /// How many connections there may be; more are closed at once [default: 50000]
+    #[arg(long, value_name = "N", env = "LOCKSTEAD_MAX_CONNECTIONS")]
+    pub max_connections: Option<usize>,
 
     /// Redis that keeps the truth for many servers; without it this server keeps it in memory, alone
     ///
@@ -87,6 +125,14 @@ pub struct ServeArgs {
 #[serde(deny_unknown_fields)]
 struct File {
     listen: Option<String>,
+    #[serde(default)]
+    insecure: bool,
+    monitor_listen: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_client_ca: Option<PathBuf>,
+    access: Option<PathBuf>,
+    max_connections: Option<usize>,
     #[serde(default, deserialize_with = "read_duration")]
     drain_timeout: Option<Duration>,
     log_format: Option<LogFormat>,
@@ -104,6 +150,16 @@ struct File {
 pub struct Settings {
     /// Where to listen: a host and a port.
     pub listen: String,
+    /// Whether it may be reached from elsewhere although nobody is asked who it is.
+    pub insecure: bool,
+    /// Where probes and metrics are to be had without credentials.
+    pub monitor_listen: Option<String>,
+    /// The certificates, if it speaks TLS.
+    pub tls: Option<TlsFiles>,
+    /// The file that says who may do what.
+    pub access: Option<PathBuf>,
+    /// How many connections there may be.
+    pub max_connections: usize,
     /// How long a shutdown waits for sessions to move and for requests in progress.
     pub drain_timeout: Duration,
     /// How log lines look.
@@ -136,6 +192,9 @@ pub enum ConfigError {
     /// The address is none.
     #[error("`{0}` is no address to listen on; write a host and a port, such as 127.0.0.1:7420 or [::1]:7420")]
     Listen(String),
+    /// Some of the files for TLS, but not all that it takes.
+    #[error("{0} is of no use without {1}")]
+    Tls(&'static str, &'static str),
     /// It can't be reached as it was said.
     #[error("--redis: {0}")]
     Redis(#[from] RedisTargetError),
@@ -152,13 +211,23 @@ impl Settings {
     pub fn load(args: ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let listen = args.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let has_port =
-            listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-        if !has_port {
-            return Err(ConfigError::Listen(listen));
+        let monitor_listen = args.monitor_listen.or(file.monitor_listen);
+        if let Some(wrong) =
+            [Some(&listen), monitor_listen.as_ref()].into_iter().flatten().find(|listen| !has_port(listen))
+        {
+            return Err(ConfigError::Listen(wrong.clone()));
         }
         Ok(Self {
             listen,
+            insecure: args.insecure || file.insecure,
+            monitor_listen,
+            tls: tls_files(
+                args.tls_cert.or(file.tls_cert),
+                args.tls_key.or(file.tls_key),
+                args.tls_client_ca.or(file.tls_client_ca),
+            )?,
+            access: args.access.or(file.access),
+            max_connections: args.max_connections.or(file.max_connections).unwrap_or(DEFAULT_MAX_CONNECTIONS),
             drain_timeout: args.drain_timeout.or(file.drain_timeout).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
             redis: Redis::new(redis::Said {
@@ -169,6 +238,24 @@ impl Settings {
             })?,
             node: Node::new(args.lock_dir.or(file.lock_dir), args.lock_family.or(file.lock_family)),
         })
+    }
+}
+
+fn has_port(listen: &str) -> bool {
+    listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn tls_files(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+) -> Result<Option<TlsFiles>, ConfigError> {
+    match (cert, key, client_ca) {
+        (Some(cert), Some(key), client_ca) => Ok(Some(TlsFiles { cert, key, client_ca })),
+        (None, None, None) => Ok(None),
+        (Some(_), None, _) => Err(ConfigError::Tls("--tls-cert", "--tls-key")),
+        (None, Some(_), _) => Err(ConfigError::Tls("--tls-key", "--tls-cert")),
+        (None, None, Some(_)) => Err(ConfigError::Tls("--tls-client-ca", "--tls-cert and --tls-key")),
     }
 }
 

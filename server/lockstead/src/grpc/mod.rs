@@ -16,7 +16,8 @@ use tonic::service::Routes;
 use tonic::{Request, Status, Streaming};
 use tonic_health::server::HealthReporter;
 
-use crate::service::{Error, Service};
+use crate::access::Identity;
+use crate::service::{Caller, Error, Service};
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
@@ -56,6 +57,15 @@ struct Handlers {
     service: Service,
 }
 
+impl Handlers {
+    /// The service as the sender of a request may use it. The gate has found out who that is.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let identity = request.extensions().get::<Identity>().cloned();
+        let unguarded = || v1::ErrorReason::Internal.status("the request came past the gate");
+        Ok(self.service.caller(identity.ok_or_else(unguarded)?))
+    }
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         error.reason().status(error.to_string())
@@ -68,13 +78,15 @@ impl LockService for Handlers {
     type HoldStream = BoxStream<'static, Result<v1::HoldResponse, Status>>;
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
-        Ok(tonic::Response::new(session::serve(self.service.clone(), request.into_inner())))
+        let caller = self.caller(&request)?;
+        Ok(tonic::Response::new(session::serve(caller, request.into_inner())))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Answer<Self::HoldStream> {
+        let caller = self.caller(&request)?;
         let ask = decode::hold(request.into_inner())?;
         let (scope, name, claim) = (ask.scope, ask.name.clone(), ask.claim);
-        let events = match self.service.hold(ask).await? {
+        let events = match caller.hold(ask).await? {
             Ok(stream) => stream.map(move |event| Ok(encode::hold_event(scope, &name, claim, event)?)).boxed(),
             Err(why) => futures::stream::iter([Ok(encode::hold_refused(why))]).boxed(),
         };
@@ -82,39 +94,44 @@ impl LockService for Handlers {
     }
 
     async fn acquire(&self, request: Request<v1::AcquireRequest>) -> Answer<v1::AcquireResponse> {
+        let caller = self.caller(&request)?;
         let lease = decode::lease(request.into_inner())?;
         let (scope, name) = (lease.ask.scope, lease.ask.name.clone());
-        let outcome = self.service.acquire(lease).await?;
+        let outcome = caller.acquire(lease).await?;
         Ok(tonic::Response::new(encode::outcome(scope, &name, outcome)))
     }
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Answer<v1::RenewResponse> {
+        let caller = self.caller(&request)?;
         let v1::RenewRequest { resource, hold_id, ttl } = request.into_inner();
         let (scope, resource) = convert::resource_id(resource).map_err(Error::from)?;
         let hold = HoldId::parse(&hold_id).map_err(Error::from)?;
         let ttl = convert::ttl(ttl).map_err(Error::from)?;
-        let renewed = self.service.renew(scope, Renew { resource: resource.clone(), hold, ttl }).await?;
+        let renewed = caller.renew(scope, Renew { resource: resource.clone(), hold, ttl }).await?;
         let hold = convert::hold_to_wire(scope, &resource.name, &renewed);
         Ok(tonic::Response::new(v1::RenewResponse { hold: Some(hold) }))
     }
 
     async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {
+        let caller = self.caller(&request)?;
         let v1::ReleaseRequest { resource, hold_id } = request.into_inner();
         let (scope, resource) = convert::resource_id(resource).map_err(Error::from)?;
         let hold = HoldId::parse(&hold_id).map_err(Error::from)?;
-        self.service.release(scope, resource, hold).await?;
+        caller.release(scope, resource, hold).await?;
         Ok(tonic::Response::new(v1::ReleaseResponse {}))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
+        let caller = self.caller(&request)?;
         let (scope, key) = convert::resource_id(request.into_inner().resource).map_err(Error::from)?;
-        let view = self.service.get(scope, key).await?;
+        let view = caller.get(scope, key).await?;
         Ok(tonic::Response::new(v1::GetResponse { resource: Some(convert::resource_to_wire(scope, view)) }))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
+        let caller = self.caller(&request)?;
         let (scope, list) = decode::list(request.into_inner())?;
-        let page = self.service.list_page(scope, list).await?;
+        let page = caller.list_page(scope, list).await?;
         let resources = page.resources.into_iter().map(|view| convert::resource_to_wire(scope, view)).collect();
         let next_page_token = page.next.map(|name| name.to_string()).unwrap_or_default();
         Ok(tonic::Response::new(v1::ListResponse { resources, next_page_token }))
@@ -142,7 +159,9 @@ mod tests {
             let claim = Some(v1::Claim { name: "x".to_owned(), ..v1::Claim::default() });
             let wait = Some(v1::Wait { how: Some(v1::wait::How::Forever(true)) });
             let request = v1::HoldRequest { claim, wait, ..v1::HoldRequest::default() };
-            handlers.hold(Request::new(request)).await.unwrap().into_inner()
+            let mut request = Request::new(request);
+            request.extensions_mut().insert(Identity::anyone());
+            handlers.hold(request).await.unwrap().into_inner()
         };
         let (mut holding, mut waiting) = (hold().await, hold().await);
         assert!(matches!(holding.next().await.unwrap().unwrap().event, Some(Event::Acquired(_))));

@@ -12,19 +12,19 @@ use tonic::{Status, Streaming};
 
 use super::{decode, encode};
 use crate::service::session::{Inbound, Outbound, attachment_channel};
-use crate::service::{Error, Result, Service};
+use crate::service::{Caller, Error, Result};
 
 /// How long a new stream may be silent.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers at once with a stream, so that a client may wait for the answer's headers before it says anything.
 pub(super) fn serve(
-    service: Service,
+    caller: Caller,
     wire: Streaming<v1::SessionRequest>,
 ) -> BoxStream<'static, std::result::Result<v1::SessionResponse, Status>> {
     let (outbound, replies) = attachment_channel();
     tokio::spawn(async move {
-        if let Err(error) = begin(&service, wire, outbound.clone()).await {
+        if let Err(error) = begin(&caller, wire, outbound.clone()).await {
             // A client that is gone need not hear of it.
             _ = outbound.send(Err(error)).await;
         }
@@ -32,10 +32,10 @@ pub(super) fn serve(
     ReceiverStream::new(replies).map(|item| item.map(encode::reply).map_err(Status::from)).boxed()
 }
 
-async fn begin(service: &Service, mut wire: Streaming<v1::SessionRequest>, outbound: Outbound) -> Result<()> {
+async fn begin(caller: &Caller, mut wire: Streaming<v1::SessionRequest>, outbound: Outbound) -> Result<()> {
     let first = tokio::select! {
         first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, wire.message()) => first,
-        () = service.drain().begun() => return Err(Error::Draining),
+        () = caller.drain().begun() => return Err(Error::Draining),
     };
     let first = match first {
         Ok(Ok(Some(first))) => decode::first(first)?,
@@ -48,8 +48,8 @@ async fn begin(service: &Service, mut wire: Streaming<v1::SessionRequest>, outbo
         }
     };
     match first {
-        decode::First::Open(options) => service.open_session(options, inbound(wire), outbound),
-        decode::First::Resume(resume) => service.resume_session(resume, inbound(wire), outbound).await,
+        decode::First::Open(options) => caller.open_session(options, inbound(wire), outbound),
+        decode::First::Resume(resume) => caller.resume_session(resume, inbound(wire), outbound).await,
     }
 }
 

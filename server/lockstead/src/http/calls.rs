@@ -14,7 +14,7 @@ use crate::service::{Ask, LeaseAsk, Outcome};
 impl Http {
     pub(super) async fn acquire(&self, lease: LeaseAsk) -> Result<Json<Hold>> {
         let (scope, name) = (lease.ask.scope, lease.ask.name.clone());
-        match self.service.acquire(lease).await? {
+        match self.caller.acquire(lease).await? {
             Outcome::Acquired(grant) => Ok(Json(Hold::new(scope, &name, &grant))),
             Outcome::NotAcquired(why) => Err(why.into()),
         }
@@ -22,31 +22,31 @@ impl Http {
 
     pub(super) async fn renew(&self, resource: ResourceKey, body: RenewLease) -> Result<Json<Hold>> {
         let hold = body.hold()?;
-        let scope = body.scope.map_or_else(|| self.service.engines().scope_of_hold(hold), Into::into);
+        let scope = body.scope.map_or_else(|| self.caller.engines().scope_of_hold(hold), Into::into);
         let (name, ttl) = (resource.name.clone(), body.ttl.map(|ttl| ttl.0.0));
-        let grant = self.service.renew(scope, Renew { resource, hold, ttl }).await?;
+        let grant = self.caller.renew(scope, Renew { resource, hold, ttl }).await?;
         Ok(Json(Hold::new(scope, &name, &grant)))
     }
 
     pub(super) async fn release(&self, resource: ResourceKey, body: ReleaseHold) -> Result<Json<Released>> {
         let hold = body.hold()?;
-        let scope = body.scope.map_or_else(|| self.service.engines().scope_of_hold(hold), Into::into);
-        self.service.release(scope, resource, hold).await?;
+        let scope = body.scope.map_or_else(|| self.caller.engines().scope_of_hold(hold), Into::into);
+        self.caller.release(scope, resource, hold).await?;
         Ok(Json(Released::YES))
     }
 
     pub(super) async fn hold(&self, headers: &HeaderMap, ask: Ask) -> Result<Response> {
         let (scope, name) = (ask.scope, ask.name.clone());
-        let events = self.service.hold(ask).await??;
+        let events = self.caller.hold(ask).await??;
         Ok(hold::response(Format::wanted(headers), scope, name, events))
     }
 
     pub(super) async fn get(&self, scope: Scope, resource: ResourceKey) -> Result<Json<Resource>> {
-        Ok(Json(Resource::new(scope, self.service.get(scope, resource).await?)))
+        Ok(Json(Resource::new(scope, self.caller.get(scope, resource).await?)))
     }
 
     pub(super) async fn list(&self, (scope, list): (Scope, List)) -> Result<Json<ResourcePage>> {
-        Ok(Json(ResourcePage::new(scope, self.service.list_page(scope, list).await?)))
+        Ok(Json(ResourcePage::new(scope, self.caller.list_page(scope, list).await?)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use super::problem::ProblemDocument;
 use super::{api, docs};
@@ -18,7 +19,10 @@ use super::{api, docs};
             field or parameter, be it its type or its value, has that field's own reason; an unknown or doubled one, and \
             anything that is not JSON, is `INVALID_BODY`. `null` is read as absent. A path that is not here is 404 \
             `ROUTE_NOT_FOUND`, a method that its path does not have is 405 `METHOD_NOT_ALLOWED`. After a 4xx nothing was \
-            changed. Every GET has its HEAD.",
+            changed. Every GET has its HEAD.\n\n\
+            A server with access control wants a header `Authorization: Bearer TOKEN` or a client certificate, for all but \
+            `/healthz` and `/readyz`: else 401 `UNAUTHENTICATED`. What no rule allows to the caller is 403 \
+            `PERMISSION_DENIED`. One without access control ignores both, and answers everybody.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
@@ -27,6 +31,7 @@ use super::{api, docs};
         (name = "server", description = "The server itself."),
     ),
     components(schemas(ProblemDocument)),
+    security(("bearer" = []), ("client_certificate" = [])),
 )]
 struct Frame;
 
@@ -35,6 +40,13 @@ pub(super) fn frame() -> utoipa::openapi::OpenApi {
     let mut frame = Frame::openapi();
     // The derive fills in the authors of the package.
     frame.info.contact = None;
+    // If the server has access control; one that has none asks nobody.
+    let schemes = [
+        ("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build())),
+        ("client_certificate", SecurityScheme::MutualTls { description: None, deprecated: None, extensions: None }),
+    ];
+    let components = frame.components.get_or_insert_default();
+    components.add_security_schemes_from_iter(schemes);
     frame.info.version = String::from(env!("CARGO_PKG_VERSION"));
     frame
 }

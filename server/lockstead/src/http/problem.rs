@@ -22,12 +22,17 @@ pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// Longest detail. One that quotes its caller could be as long as the caller likes.
 const DETAIL_MAX_CHARS: usize = 400;
 
+/// An error as an answer.
+pub(crate) fn response(error: Error) -> Response {
+    Problem::from(error).into_response()
+}
+
 /// What a handler answers.
 pub(super) type Result<T> = std::result::Result<T, Problem>;
 
 /// An error on its way to the caller.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     reason: ErrorReason,
     status: StatusCode,
     detail: String,

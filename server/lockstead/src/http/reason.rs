@@ -21,6 +21,8 @@ pub(super) const fn status(reason: ErrorReason) -> StatusCode {
         R::Draining | R::BackendUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         R::Internal | R::Unspecified => StatusCode::INTERNAL_SERVER_ERROR,
         R::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        R::Unauthenticated => StatusCode::UNAUTHORIZED,
+        R::PermissionDenied => StatusCode::FORBIDDEN,
         R::InvalidName
         | R::InvalidMode
         | R::InvalidTtl
@@ -58,6 +60,8 @@ pub(super) const fn title(reason: ErrorReason) -> &'static str {
         R::Draining => "The server is shutting down",
         R::BackendUnavailable => "The store behind the server can't be reached",
         R::LockFileUnusable => "The lock's file can't be used",
+        R::Unauthenticated => "No credentials, or none that are good here",
+        R::PermissionDenied => "Not allowed to this caller",
         R::SessionSuperseded => "A newer attach took the session over",
         R::SessionExpired => "The session's timeout has passed",
         R::Internal | R::Unspecified => "A defect of the server",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lockstead_api::v1::ErrorReason::{
     self, BackendUnavailable, Deadlock, Draining, HoldNotFound, Internal, InvalidBody, InvalidHoldId, InvalidLimit,
     InvalidMetadata, InvalidMode, InvalidName, InvalidOwner, InvalidPageToken, InvalidPermits, InvalidRequestId,
-    InvalidScope, InvalidTtl, InvalidWait, LimitMismatch, LockFileUnusable, LockHeld, NotHolder, QuotaExceeded,
-    RequestIdReused, WaitTimeout,
+    InvalidScope, InvalidTtl, InvalidWait, LimitMismatch, LockFileUnusable, LockHeld, NotHolder, PermissionDenied,
+    QuotaExceeded, RequestIdReused, Unauthenticated, WaitTimeout,
 };
 use lockstead_core::limits::HTTP_BODY_MAX_BYTES;
 use serde_json::json;
@@ -18,55 +18,73 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use super::problem::PROBLEM_JSON;
 use super::reason;
 
-/// Declares the refusals of a call, as a type that `responses(…)` takes. Those of a call `with_body` have one more, for a
-/// body that is too large.
+/// Declares the refusals of a call, as a type that `responses(…)` takes: by a function, and the reasons that it gets.
 macro_rules! refusals {
-    ($($call:ident: [$($reason:ident),* $(,)?] $($with_body:ident)?;)*) => {$(
+    ($($call:ident: $of:ident [$($reason:ident),* $(,)?];)*) => {$(
         pub(super) struct $call;
 
         impl IntoResponses for $call {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                #[allow(unused_mut, reason = "only calls with a body add to it")]
-                let mut responses = by_status(&[$($reason,)* Internal]);
-                $(responses.extend($with_body());)?
-                responses
+                $of(&[$($reason),*])
             }
         }
     )*};
 }
 
 refusals! {
-    AcquireLock: [
+    AcquireLock: guarded_with_body [
         LockHeld, WaitTimeout, Deadlock, InvalidName, InvalidMode, InvalidWait, InvalidTtl, InvalidScope, InvalidOwner,
         InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused, NotHolder, LockFileUnusable, QuotaExceeded,
         Draining, BackendUnavailable,
-    ] with_body;
-    AcquireSemaphore: [
+    ];
+    AcquireSemaphore: guarded_with_body [
         LockHeld, WaitTimeout, Deadlock, LimitMismatch, InvalidName, InvalidPermits, InvalidLimit, InvalidWait,
         InvalidTtl, InvalidScope, InvalidOwner, InvalidMetadata, InvalidRequestId, InvalidBody, RequestIdReused,
         NotHolder, LockFileUnusable, QuotaExceeded, Draining, BackendUnavailable,
-    ] with_body;
-    HoldLock: [
+    ];
+    HoldLock: guarded_with_body [
         LockHeld, InvalidName, InvalidMode, InvalidWait, InvalidScope, InvalidOwner, InvalidMetadata, InvalidBody,
         LockFileUnusable, QuotaExceeded, Draining, BackendUnavailable,
-    ] with_body;
-    HoldSemaphore: [
+    ];
+    HoldSemaphore: guarded_with_body [
         LockHeld, LimitMismatch, InvalidName, InvalidPermits, InvalidLimit, InvalidWait, InvalidScope, InvalidOwner,
         InvalidMetadata, InvalidBody, LockFileUnusable, QuotaExceeded, Draining, BackendUnavailable,
-    ] with_body;
-    Renew: [
+    ];
+    Renew: guarded_with_body [
         NotHolder, HoldNotFound, InvalidName, InvalidHoldId, InvalidTtl, InvalidScope, InvalidBody, BackendUnavailable,
-    ] with_body;
-    Release: [
+    ];
+    Release: guarded_with_body [
         NotHolder, HoldNotFound, InvalidName, InvalidHoldId, InvalidScope, InvalidBody, BackendUnavailable,
-    ] with_body;
-    Get: [InvalidName, InvalidScope, InvalidBody, BackendUnavailable];
-    List: [InvalidScope, InvalidPageToken, InvalidBody, BackendUnavailable];
-    Ready: [InvalidBody, Draining, BackendUnavailable];
-    Plain: [InvalidBody];
+    ];
+    Get: guarded [InvalidName, QuotaExceeded, InvalidScope, InvalidBody, BackendUnavailable];
+    List: guarded [InvalidScope, QuotaExceeded, InvalidPageToken, InvalidBody, BackendUnavailable];
+    Ready: open [InvalidBody, Draining, BackendUnavailable];
+    Healthy: open [InvalidBody];
+    Sessions: guarded [InvalidBody, QuotaExceeded];
+    Plain: guarded [InvalidBody];
 }
 
-fn by_status(reasons: &[ErrorReason]) -> BTreeMap<String, RefOr<Response>> {
+/// Of a call that anybody may make.
+fn open(reasons: &[ErrorReason]) -> BTreeMap<String, RefOr<Response>> {
+    by_status(reasons.iter().chain(&[Internal]))
+}
+
+/// Of a call for which access control asks who makes it. The keys that prove that may be out of reach.
+fn guarded(reasons: &[ErrorReason]) -> BTreeMap<String, RefOr<Response>> {
+    let keys = [BackendUnavailable].iter().filter(|reason| !reasons.contains(reason));
+    by_status(reasons.iter().chain(&[Unauthenticated, PermissionDenied, Internal]).chain(keys))
+}
+
+/// The same, if it has a body, which can be too large.
+fn guarded_with_body(reasons: &[ErrorReason]) -> BTreeMap<String, RefOr<Response>> {
+    let mut responses = guarded(reasons);
+    let response =
+        problem(format!("`{}`: The body has more than {} KiB.", InvalidBody.as_word(), HTTP_BODY_MAX_BYTES >> 10));
+    responses.insert("413".to_owned(), response.build().into());
+    responses
+}
+
+fn by_status<'a>(reasons: impl Iterator<Item = &'a ErrorReason>) -> BTreeMap<String, RefOr<Response>> {
     let mut grouped = BTreeMap::<u16, Vec<ErrorReason>>::new();
     for reason in reasons {
         grouped.entry(reason::status(*reason).as_u16()).or_default().push(*reason);
@@ -81,12 +99,6 @@ fn response(status: u16, reasons: &[ErrorReason]) -> RefOr<Response> {
         429 | 503 => response.header("Retry-After", retry_after()).build().into(),
         _ => response.build().into(),
     }
-}
-
-fn with_body() -> BTreeMap<String, RefOr<Response>> {
-    let response =
-        problem(format!("`{}`: The body has more than {} KiB.", InvalidBody.as_word(), HTTP_BODY_MAX_BYTES >> 10));
-    BTreeMap::from([("413".to_owned(), response.build().into())])
 }
 
 fn problem(description: String) -> ResponseBuilder {

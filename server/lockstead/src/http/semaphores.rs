@@ -1,13 +1,11 @@
 //! Routes of semaphores.
 
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use lockstead_core::Kind;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Http;
 use super::answer::{Hold, Json, Released, Resource, ResourcePage};
 use super::body::Content;
 use super::calls::semaphore;
@@ -18,8 +16,9 @@ use super::refusals;
 use super::request::{
     AcquireSemaphore, GetParams, HoldSemaphore, ListParams, NameParam, ReleaseHold, RenewLease, ResourceName,
 };
+use super::{Http, HttpState};
 
-pub(super) fn routes() -> OpenApiRouter<Http> {
+pub(super) fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .routes(routes!(acquire))
         .routes(routes!(renew))
@@ -43,7 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<Http> {
     responses((status = 200, description = "Granted.", body = Hold), refusals::AcquireSemaphore),
 )]
 async fn acquire(
-    State(http): State<Http>,
+    http: Http,
     ResourceName(name): ResourceName,
     _: Params<NoParams>,
     Content(body): Content<AcquireSemaphore>,
@@ -64,7 +63,7 @@ async fn acquire(
     responses((status = 200, description = "The lease with its new deadline.", body = Hold), refusals::Renew),
 )]
 async fn renew(
-    State(http): State<Http>,
+    http: Http,
     ResourceName(name): ResourceName,
     _: Params<NoParams>,
     Content(body): Content<RenewLease>,
@@ -85,7 +84,7 @@ async fn renew(
     responses((status = 200, description = "Released.", body = Released), refusals::Release),
 )]
 async fn release(
-    State(http): State<Http>,
+    http: Http,
     ResourceName(name): ResourceName,
     _: Params<NoParams>,
     Content(body): Content<ReleaseHold>,
@@ -117,7 +116,7 @@ async fn release(
     ),
 )]
 async fn hold(
-    State(http): State<Http>,
+    http: Http,
     ResourceName(name): ResourceName,
     Params(query): Params<HoldSemaphore>,
     headers: HeaderMap,
@@ -137,11 +136,7 @@ async fn hold(
     params(NameParam, GetParams),
     responses((status = 200, description = "Its holders and waiters.", body = Resource), refusals::Get),
 )]
-async fn get(
-    State(http): State<Http>,
-    ResourceName(name): ResourceName,
-    Params(query): Params<GetParams>,
-) -> Result<Json<Resource>> {
+async fn get(http: Http, ResourceName(name): ResourceName, Params(query): Params<GetParams>) -> Result<Json<Resource>> {
     http.get(query.scope(), semaphore(name)).await
 }
 
@@ -156,6 +151,6 @@ async fn get(
     params(ListParams),
     responses((status = 200, description = "A page of them.", body = ResourcePage), refusals::List),
 )]
-async fn list(State(http): State<Http>, Params(query): Params<ListParams>) -> Result<Json<ResourcePage>> {
+async fn list(http: Http, Params(query): Params<ListParams>) -> Result<Json<ResourcePage>> {
     http.list(query.into_list(Kind::Semaphore)?).await
 }

@@ -1,6 +1,5 @@
 //! Routes that tell of the server itself.
 
-use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -9,26 +8,28 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Http;
 use super::answer::Json;
 use super::info::ServerInfo;
 use super::problem::Result;
 use super::query::{NoParams, Params};
 use super::refusals;
 use super::sessions::SessionList;
+use super::{Http, HttpState};
 
 /// As Prometheus wants it to be called.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-pub(super) fn routes() -> OpenApiRouter<Http> {
+pub(super) fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .routes(routes!(sessions))
         .routes(routes!(info))
-        .routes(routes!(healthz))
-        .routes(routes!(readyz))
-        .routes(routes!(metrics))
+        .merge(monitor_routes())
         .routes(routes!(openapi))
         .routes(routes!(docs))
+}
+
+pub(super) fn monitor_routes() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz)).routes(routes!(metrics))
 }
 
 /// That the server is well.
@@ -41,16 +42,16 @@ struct Status {
 
 /// List the sessions of this server
 ///
-/// Oldest first. Sessions are opened by gRPC.
+/// Oldest first. Sessions are opened by gRPC. With access control it takes a rule that allows `administer` without a prefix.
 #[utoipa::path(
     get,
     path = "/v1/sessions",
     operation_id = "list_sessions",
     tag = "server",
-    responses((status = 200, description = "All of them.", body = SessionList), refusals::Plain),
+    responses((status = 200, description = "All of them.", body = SessionList), refusals::Sessions),
 )]
-async fn sessions(State(http): State<Http>, _: Params<NoParams>) -> Json<SessionList> {
-    Json(SessionList::new(http.service.sessions().views()))
+async fn sessions(http: Http, _: Params<NoParams>) -> Result<Json<SessionList>> {
+    Ok(Json(SessionList::new(http.caller.session_views()?)))
 }
 
 /// What this server is
@@ -63,8 +64,8 @@ async fn sessions(State(http): State<Http>, _: Params<NoParams>) -> Json<Session
     tag = "server",
     responses((status = 200, description = "About the server.", body = ServerInfo), refusals::Plain),
 )]
-async fn info(State(http): State<Http>, _: Params<NoParams>) -> Json<ServerInfo> {
-    Json(ServerInfo::new(&http.info, http.service.engines()))
+async fn info(http: Http, _: Params<NoParams>) -> Json<ServerInfo> {
+    Json(ServerInfo::new(&http.info, http.caller.engines()))
 }
 
 /// Whether the server is alive
@@ -75,7 +76,8 @@ async fn info(State(http): State<Http>, _: Params<NoParams>) -> Json<ServerInfo>
     path = "/healthz",
     operation_id = "get_health",
     tag = "server",
-    responses((status = 200, description = "It is.", body = Status), refusals::Plain),
+    security(()),
+    responses((status = 200, description = "It is.", body = Status), refusals::Healthy),
 )]
 async fn healthz(_: Params<NoParams>) -> Json<Status> {
     Json(Status { status: "ok" })
@@ -90,10 +92,11 @@ async fn healthz(_: Params<NoParams>) -> Json<Status> {
     path = "/readyz",
     operation_id = "get_readiness",
     tag = "server",
+    security(()),
     responses((status = 200, description = "It does.", body = Status), refusals::Ready),
 )]
-async fn readyz(State(http): State<Http>, _: Params<NoParams>) -> Result<Json<Status>> {
-    http.service.check_ready()?;
+async fn readyz(http: Http, _: Params<NoParams>) -> Result<Json<Status>> {
+    http.caller.check_ready()?;
     Ok(Json(Status { status: "ready" }))
 }
 
@@ -108,8 +111,8 @@ async fn readyz(State(http): State<Http>, _: Params<NoParams>) -> Result<Json<St
         refusals::Plain,
     ),
 )]
-async fn metrics(State(http): State<Http>, _: Params<NoParams>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], http.service.render_metrics())
+async fn metrics(http: Http, _: Params<NoParams>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS))], http.caller.render_metrics())
 }
 
 /// This document
@@ -123,7 +126,7 @@ async fn metrics(State(http): State<Http>, _: Params<NoParams>) -> impl IntoResp
         refusals::Plain,
     ),
 )]
-async fn openapi(State(http): State<Http>, _: Params<NoParams>) -> impl IntoResponse {
+async fn openapi(http: Http, _: Params<NoParams>) -> impl IntoResponse {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], http.pages.openapi.clone())
 }
 
@@ -135,7 +138,7 @@ async fn openapi(State(http): State<Http>, _: Params<NoParams>) -> impl IntoResp
     tag = "server",
     responses((status = 200, description = "A page.", body = String, content_type = "text/html"), refusals::Plain),
 )]
-async fn docs(State(http): State<Http>, _: Params<NoParams>) -> impl IntoResponse {
+async fn docs(http: Http, _: Params<NoParams>) -> impl IntoResponse {
     let headers = [
         ("content-type", "text/html; charset=utf-8"),
         // The page needs nothing from anywhere, and nothing in it is to run.

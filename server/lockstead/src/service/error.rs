@@ -8,6 +8,8 @@ use lockstead_core::{Invalid, Refusal};
 use lockstead_engine::EngineError;
 use thiserror::Error;
 
+use crate::access::{Denied, OverQuota, Unauthenticated};
+
 /// What the service answers.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -38,6 +40,18 @@ pub enum Error {
     /// There are too many sessions.
     #[error("the server has {SESSIONS_MAX} sessions already; close some, or try again later")]
     TooManySessions,
+    /// The caller is not let in.
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    /// The caller may not do that.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The caller has, or asks for, more than its quota.
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
+    /// A web page of another site sends it.
+    #[error("this was sent by a web page of another site (see its headers Origin and Sec-Fetch-Site), and is refused")]
+    ForeignPage,
     /// The store that keeps the truth can't be reached.
     #[error("{0}")]
     BackendUnavailable(&'static str),
@@ -65,14 +79,23 @@ impl Error {
             Self::SessionNotFound => ErrorReason::SessionNotFound,
             Self::SessionSuperseded => ErrorReason::SessionSuperseded,
             Self::SessionExpired => ErrorReason::SessionExpired,
-            Self::TooManySessions => ErrorReason::QuotaExceeded,
-            Self::BackendUnavailable(_) | Self::NotReady(_) => ErrorReason::BackendUnavailable,
+            Self::TooManySessions | Self::OverQuota(_) => ErrorReason::QuotaExceeded,
+            Self::BackendUnavailable(_)
+            | Self::NotReady(_)
+            | Self::Unauthenticated(Unauthenticated::KeysUnavailable) => ErrorReason::BackendUnavailable,
+            Self::Unauthenticated(_) | Self::Denied(Denied::Revoked) => ErrorReason::Unauthenticated,
+            Self::Denied(Denied::Forbidden { .. } | Denied::Nothing { .. }) | Self::ForeignPage => {
+                ErrorReason::PermissionDenied
+            }
             Self::Draining => ErrorReason::Draining,
         }
     }
 
     /// When it makes sense to ask again, where it does at all.
     pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::OverQuota(OverQuota::TooFast { retry_after, .. }) = self {
+            return Some(*retry_after);
+        }
         match self.reason() {
             ErrorReason::QuotaExceeded | ErrorReason::Draining | ErrorReason::BackendUnavailable => {
                 Some(Duration::from_secs(1))

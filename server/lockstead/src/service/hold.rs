@@ -10,7 +10,7 @@ use futures::stream::{BoxStream, Stream, StreamExt};
 use lockstead_api::v1::LossReason;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
-    AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, SessionId, Time,
+    AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, SessionId, Time, Wait,
 };
 use lockstead_engine::{Engine, Result as EngineResult};
 use tokio::sync::mpsc;
@@ -20,7 +20,8 @@ use super::error::Result;
 use super::own_session::OwnSession;
 use super::request::{Ask, NotAcquired};
 use super::router::loss_reason;
-use super::{Service, random};
+use super::{Caller, Service, random};
+use crate::access::{Claim, Identity, WaitClaim};
 
 /// A dead connection is noticed by writing to it, so something is written this often.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
@@ -52,10 +53,14 @@ pub struct HoldStream {
     events: BoxStream<'static, HoldEvent>,
 }
 
-impl Service {
+impl Caller {
     /// Asks for a hold that lives as long as the returned stream. What is refused at once is not a stream.
-    pub async fn hold(&self, ask: Ask) -> Result<std::result::Result<HoldStream, NotAcquired>> {
+    pub async fn hold(&self, mut ask: Ask) -> Result<std::result::Result<HoldStream, NotAcquired>> {
         self.check_not_draining()?;
+        self.may_acquire(&mut ask)?;
+        let claim = self.may(Identity::claim_hold)?;
+        let waits = ask.wait != Wait::No;
+        let place = if waits { self.may(|identity| identity.claim_wait(ask.scope, ask.resource()))? } else { None };
         let started = lockstead_clock::time();
         let engine = self.engines.of(ask.scope)?;
         let session = SessionId::from_bits(random::bits());
@@ -75,11 +80,13 @@ impl Service {
             Acquired::Held { holders } => return Ok(Err(NotAcquired { reason: Reason::Held, holders })),
         };
         let holding = Holding {
+            _claim: claim,
+            place,
             state: State::of(&first, ask.wait.deadline(started)),
             mailbox,
             engine: engine.clone(),
             own,
-            service: self.clone(),
+            service: self.service().clone(),
             started,
             next_keep_alive: started.saturating_add(KEEP_ALIVE_EVERY),
         };
@@ -103,6 +110,10 @@ impl Stream for HoldStream {
 
 /// The state behind a stream after its first event.
 struct Holding {
+    /// What it counts against its caller's quota, for as long as it lives.
+    _claim: Option<Claim>,
+    /// The same, while it waits.
+    place: Option<WaitClaim>,
     state: State,
     mailbox: mpsc::UnboundedReceiver<Event>,
     engine: Arc<dyn Engine>,
@@ -159,6 +170,7 @@ impl Holding {
         match event {
             Event::Granted { grant, .. } => {
                 self.state = State::Held(grant.hold);
+                self.place = None;
                 HoldEvent::Acquired(*grant)
             }
             // Nobody has the secret to move it; but if somebody had, it would be over here.

@@ -3,22 +3,32 @@
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
     AcquireRef, Acquired, Cancel, Cancelled, Grant, HoldId, IfGranted, Party, Release, Releaser, Renew, ResourceKey,
-    Scope, Time,
+    Scope, Time, Wait,
 };
 
-use super::Service;
+use super::caller::Caller;
 use super::engines::new_hold_id;
 use super::error::{Error, Result};
 use super::request::{LeaseAsk, NotAcquired, Outcome};
 use super::waiting::Waiter;
+use crate::access::Identity;
 
-impl Service {
+impl Caller {
     /// Acquires a lease, and waits for it if asked to. Dropping the future takes the acquire back, also if it has just
     /// been granted.
     pub async fn acquire(&self, lease: LeaseAsk) -> Result<Outcome> {
         self.check_not_draining()?;
         let started = lockstead_clock::time();
-        let LeaseAsk { ask, ttl, request_id } = lease;
+        let LeaseAsk { mut ask, ttl, request_id } = lease;
+        self.may_acquire(&mut ask)?;
+        let claim = self.identity().claim_hold().or_else(|_| {
+            // Some may have ended without a word.
+            self.lease_claims.sweep();
+            self.may(Identity::claim_hold)
+        })?;
+        let waits = ask.wait != Wait::No;
+        let _place = if waits { self.may(|identity| identity.claim_wait(ask.scope, ask.resource()))? } else { None };
+        let request_id = request_id.map(|id| self.own_request_id(id));
         let engine = self.engines.of(ask.scope)?;
         let mut waiter = self.router.waits.enter(&self.engines, new_hold_id(ask.scope), request_id.as_ref()).await;
         let command = |hold| ask.command(hold, Party::Lease { ttl, request: request_id.clone() });
@@ -44,6 +54,9 @@ impl Service {
                 return Err(error.into());
             }
         };
+        if let Outcome::Acquired(grant) = &outcome {
+            self.lease_claims.keep(claim, grant);
+        }
         self.metrics.acquired(&outcome, lockstead_clock::time().since(started));
         Ok(outcome)
     }
@@ -91,13 +104,18 @@ impl Service {
 
     /// Moves the deadline of a lease.
     pub async fn renew(&self, scope: Scope, renew: Renew) -> Result<Grant> {
-        Ok(self.engines.of(scope)?.renew(renew).await?)
+        self.may_keep(scope, &renew.resource.name)?;
+        let grant = self.engines.of(scope)?.renew(renew).await?;
+        self.lease_claims.prolong(&grant);
+        Ok(grant)
     }
 
     /// Ends a hold on the word of whoever knows its id.
     pub async fn release(&self, scope: Scope, resource: ResourceKey, hold: HoldId) -> Result<()> {
+        self.may_keep(scope, &resource.name)?;
         let release = Release { hold, by: Releaser::Bearer(resource) };
         self.engines.of(scope)?.release(release).await?;
+        self.lease_claims.drop_of(hold);
         self.metrics.released();
         Ok(())
     }

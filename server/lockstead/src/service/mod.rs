@@ -1,11 +1,13 @@
 //! What the server does, whatever transport a request came by: sessions, waiting, limits. Below it are the engines, which
 //! know no waiting; above it the transports, which decide nothing about locks.
 
+mod caller;
 mod drain;
 mod engines;
 mod error;
 mod hold;
 mod lease;
+mod lease_claims;
 mod own_session;
 pub mod random;
 mod request;
@@ -22,6 +24,7 @@ use lockstead_core::limits::{PAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use lockstead_core::{Census, Field, Get, Invalid, List, Name, ResourceKey, ResourceView, Scope};
 use lockstead_engine::Readiness;
 
+pub use caller::Caller;
 pub use drain::Drain;
 pub use engines::Engines;
 pub use error::{Error, Result};
@@ -30,6 +33,7 @@ pub use request::{Ask, LeaseAsk, NotAcquired, Outcome};
 pub use router::{Router, loss_message, loss_reason};
 
 use crate::telemetry::Metrics;
+use lease_claims::LeaseClaims;
 
 /// Everything that the transports can ask for. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +42,7 @@ pub struct Service {
     router: Arc<Router>,
     sessions: Arc<session::Sessions>,
     metrics: Arc<Metrics>,
+    lease_claims: Arc<LeaseClaims>,
     /// Every wait ends with it.
     drain: Drain,
 }
@@ -45,12 +50,7 @@ pub struct Service {
 impl Service {
     /// A service over these engines, whose listener is `router`. It ends with `drain`.
     pub fn new(engines: Engines, router: Arc<Router>, metrics: Arc<Metrics>, drain: Drain) -> Self {
-        Self { engines, router, sessions: Arc::default(), metrics, drain }
-    }
-
-    /// Who holds a resource and who waits for it.
-    pub async fn get(&self, scope: Scope, key: ResourceKey) -> Result<ResourceView> {
-        Ok(self.engines.of(scope)?.get(Get(key)).await?)
+        Self { engines, router, sessions: Arc::default(), metrics, lease_claims: Arc::default(), drain }
     }
 
     /// The engines behind it.
@@ -112,9 +112,25 @@ pub struct Page {
     pub next: Option<Name>,
 }
 
-impl Service {
+impl Caller {
+    /// Who holds a resource and who waits for it.
+    pub async fn get(&self, scope: Scope, key: ResourceKey) -> Result<ResourceView> {
+        self.may_ask()?;
+        self.may_read(scope, &key.name)?;
+        Ok(self.engines.of(scope)?.get(Get(key)).await?)
+    }
+
+    /// The sessions of this server, oldest first.
+    pub fn session_views(&self) -> Result<Vec<session::SessionView>> {
+        self.may_ask()?;
+        self.may_administer_server()?;
+        Ok(self.sessions.views())
+    }
+
     /// A page of the resources in use, in order of their names.
     pub async fn list_page(&self, scope: Scope, list: List) -> Result<Page> {
+        self.may_ask()?;
+        self.may_list(scope, &list.prefix)?;
         let size = list.at_most;
         let mut resources = self.engines.of(scope)?.list(List { at_most: size + 1, ..list }).await?;
         let is_full = resources.iter().map(ResourceView::size).sum::<usize>() >= PAGE_BYTES_MAX;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lockstead_api::v1::not_acquired::Reason;
-use lockstead_core::{Acquire, Claim, Grant, HoldId, HolderView, Metadata, Name, Owner, Party, RequestId, Scope, Wait};
+use lockstead_core::{
+    Acquire, Claim, Grant, HoldId, HolderView, Metadata, Name, Owner, Party, RequestId, ResourceKey, Scope, Wait,
+};
 
 /// What every acquire says.
 #[derive(Clone, Debug)]
@@ -52,6 +54,11 @@ pub struct NotAcquired {
 }
 
 impl Ask {
+    /// What is wanted.
+    pub fn resource(&self) -> ResourceKey {
+        ResourceKey { kind: self.claim.kind(), name: self.name.clone() }
+    }
+
     /// The engine's command for it.
     pub fn command(&self, hold: HoldId, party: Party) -> Acquire {
         Acquire {

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::service::Outcome;
+use crate::service::{Error, Outcome};
 
 /// Everything that is counted. Labels have few values, all known in advance.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Metrics {
     granted: Counter,
     releases: Counter,
     losses: Family<ReasonLabel, Counter>,
+    refusals: Family<ReasonLabel, Counter>,
     sessions_ended: Family<EndLabel, Counter>,
     resumes: Family<FromLabel, Counter>,
     wait: Histogram,
@@ -65,13 +66,15 @@ impl Metrics {
         let acquires = Family::<OutcomeLabel, Counter>::default();
         let granted = acquires.get_or_create(&OutcomeLabel { outcome: "acquired" }).clone();
         let releases = Counter::default();
-        let (losses, sessions_ended, resumes) = (Family::default(), Family::default(), Family::default());
+        let (losses, refusals) = (Family::default(), Family::<ReasonLabel, Counter>::default());
+        let (sessions_ended, resumes) = (Family::default(), Family::default());
         // 100 µs to 52 s.
         let wait = Histogram::new(exponential_buckets(0.0001, 3.0, 13));
         let (sessions, resources, holds) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("acquires", "Acquires answered, by outcome", acquires.clone());
         registry.register("releases", "Holds released by their holders", releases.clone());
         registry.register("losses", "Holds ended against their holder's will, by reason", losses.clone());
+        registry.register("refusals", "Requests refused by access control, by reason", refusals.clone());
         registry.register("sessions_ended", "Sessions ended, by how", sessions_ended.clone());
         registry.register(
             "session_resumes",
@@ -88,6 +91,7 @@ impl Metrics {
             granted,
             releases,
             losses,
+            refusals,
             sessions_ended,
             resumes,
             wait,
@@ -121,6 +125,16 @@ impl Metrics {
             Reason::Unspecified => "unspecified",
         };
         self.acquires.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// A caller was not let in, or not allowed what it asked for.
+    pub fn refused(&self, error: &Error) {
+        let reason = match error {
+            Error::OverQuota(_) => "quota",
+            Error::Denied(_) | Error::ForeignPage => "forbidden",
+            _ => "unauthenticated",
+        };
+        self.refusals.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// A holder released its hold.

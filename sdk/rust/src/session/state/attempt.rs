@@ -217,6 +217,8 @@ impl State {
         match failure {
             Failure::SessionOver(reason, _) => Some(*reason),
             Failure::Superseded(_) => Some(LossReason::Expired),
+            // A token that has expired may be renewed while there is time.
+            _ if failure.is_unauthenticated() && self.config.on_disconnect == OnDisconnect::Keep => None,
             Failure::Refused(..) => Some(LossReason::ServerLost),
             // The server that had taken it saw its stream break.
             _ if self.config.on_disconnect == OnDisconnect::Release => Some(LossReason::Disconnected),

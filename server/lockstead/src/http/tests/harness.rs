@@ -13,6 +13,7 @@ use lockstead_engine::{MemoryEngine, SharedKey};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::access::Identity;
 use crate::http::{Info, openapi, routes};
 use crate::service::{self, Drain, Engines, Service};
 use crate::telemetry::Metrics;
@@ -47,7 +48,8 @@ impl Server {
         let drain = Drain::default();
         let service = Service::new(engines, router, metrics, drain.clone());
         let document = serde_json::to_value(openapi()).unwrap();
-        Self { router: routes(service.clone(), Info::new("1.2.3")), service, drain, document }
+        let router = routes(service.clone(), Info::new("1.2.3")).layer(axum::Extension(Identity::anyone()));
+        Self { router, service, drain, document }
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {

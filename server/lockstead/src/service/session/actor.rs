@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 
 use super::OnDisconnect;
 use super::attachment::{Attachment, Heard, Inbound, Outbound};
+use super::claims::Claims;
 use super::message::{Message, Opened, Reply};
 use super::operations::Done;
 use super::pending::Pending;
 use super::registry::Session;
 use super::resume::{Attach, ON_THE_MOVE, Resuming};
 use super::secret::Secret;
-use crate::service::Service;
+use crate::service::Caller;
 use crate::service::error::Error;
 use crate::service::own_session::OwnSession;
 
@@ -27,7 +28,7 @@ const MESSAGES_IN_A_ROW: usize = 128;
 
 /// What the task owns.
 pub(super) struct Actor {
-    pub(super) service: Service,
+    pub(super) service: Caller,
     pub(super) session: Arc<Session>,
     /// With the calls whose answers are on their way.
     pub(super) own: OwnSession<Done>,
@@ -41,6 +42,7 @@ pub(super) struct Actor {
     /// A ping of ours that nothing was heard since.
     pub(super) nudged: bool,
     pub(super) pending: Pending,
+    pub(super) claims: Claims,
     /// Acquires that the last resume listed and that have not been repeated since.
     pub(super) to_repeat: HashSet<u64>,
     /// Another server has it, or had it, and it has not been resumed here yet.
@@ -102,7 +104,7 @@ impl End {
 impl Actor {
     /// Of a session that has no stream yet.
     pub(super) fn new(
-        service: Service,
+        service: Caller,
         session: Arc<Session>,
         attaches: mpsc::Receiver<Attach>,
         was_elsewhere: bool,
@@ -118,6 +120,7 @@ impl Actor {
             alive_at: lockstead_clock::time(),
             nudged: false,
             pending: Pending::default(),
+            claims: Claims::default(),
             to_repeat: HashSet::new(),
             was_elsewhere,
             mailbox,
@@ -130,7 +133,7 @@ impl Actor {
         self.attach(Attachment::new(inbound, outbound));
         let opened = Opened {
             session: self.session.id,
-            resume_secret: Secret::sign(self.session.id, &self.session.key),
+            resume_secret: Secret::sign(self.session.id, self.service.identity().name(), &self.session.key),
             timeout: self.session.options.timeout,
             valid_for: self.valid_for(),
         };

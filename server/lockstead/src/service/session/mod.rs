@@ -7,6 +7,7 @@
 
 mod actor;
 mod attachment;
+mod claims;
 mod message;
 mod operations;
 mod pending;

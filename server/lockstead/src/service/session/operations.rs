@@ -8,7 +8,7 @@ use futures::future::Either;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
     AcquireRef, Acquired, Cancel, Cancelled, Event, HoldId, HolderView, IfGranted, Party, Release, Released, Releaser,
-    Scope,
+    Scope, Wait,
 };
 use lockstead_engine::{Answer, EngineError};
 
@@ -17,13 +17,13 @@ use super::message::{HeldHold, Message, Reply, SessionAsk};
 use super::pending::{AcquireId, Answered, Cancelling, Waiting};
 use crate::service::engines::new_hold_id;
 use crate::service::error::Error;
-use crate::service::request::NotAcquired;
+use crate::service::request::{Ask, NotAcquired};
 use crate::service::router::loss_reason;
 
 /// An engine's answer, with what it belongs to.
 pub(super) enum Done {
     Acquire(AcquireId, Result<Acquired, EngineError>),
-    Release(u64, Result<Released, EngineError>),
+    Release(u64, HoldId, Result<Released, EngineError>),
     /// Whatever the engine answered: if it could not be reached, it sees to the cancel as soon as it can.
     Cancel(u64),
     WaitOver(AcquireId, Scope, Result<Cancelled, EngineError>),
@@ -62,13 +62,14 @@ impl Actor {
 
     fn on_acquire(&mut self, ask: SessionAsk) {
         let SessionAsk { request, mut ask, owner_key } = ask;
+        let is_repeated = self.to_repeat.remove(&request);
         if let Err(draining) = self.service.check_not_draining()
-            && !self.to_repeat.remove(&request)
+            && !is_repeated
         {
             return self.fail(request, draining);
         }
         let scope = ask.scope;
-        let engine = match self.service.engines.of(scope) {
+        let engine = match self.service.engines.of(scope).cloned() {
             Ok(engine) => engine,
             Err(error) => return self.fail(request, error),
         };
@@ -77,6 +78,9 @@ impl Actor {
         }
         if ask.metadata.is_empty() {
             ask.metadata = self.session.options.metadata.clone();
+        }
+        if let Err(refused) = self.let_in(request, &mut ask, is_repeated) {
+            return self.fail(request, refused);
         }
         let since = lockstead_clock::time();
         let waiting = Waiting { scope, since, until: ask.wait.deadline(since) };
@@ -91,12 +95,28 @@ impl Actor {
         }
     }
 
+    /// Whether the caller may ask for this, and how much of it.
+    fn let_in(&mut self, request: u64, ask: &mut Ask, is_repeated: bool) -> Result<(), Error> {
+        if self.service.identity().name().is_none() {
+            return Ok(());
+        }
+        // What was asked before the session moved has been counted then.
+        if is_repeated {
+            self.service.may_keep(ask.scope, &ask.name)?;
+        } else {
+            self.service.may_acquire(ask)?;
+        }
+        let queue = (ask.wait != Wait::No).then(|| (ask.scope, ask.resource()));
+        let claims = &mut self.claims;
+        self.service.may(|identity| claims.ask(identity, request, queue))
+    }
+
     fn on_release(&mut self, request: u64, hold: HoldId) {
         let release = Release { hold, by: Releaser::Session(self.session.id) };
         match self.service.engines.of_hold(hold) {
             Ok(engine) => {
                 let answer = engine.release(release);
-                self.track(answer, move |result| Done::Release(request, result));
+                self.track(answer, move |result| Done::Release(request, hold, result));
             }
             Err(error) => self.fail(request, error),
         }
@@ -149,13 +169,14 @@ impl Actor {
                 Answered::Cancelled(waiting) => self.on_cancelled_acquire_answered(acquire.request, waiting, &result),
                 Answered::Late => {}
             },
-            Done::Release(request, Ok(Released { entries })) => {
+            Done::Release(request, hold, Ok(Released { entries })) => {
                 if entries == 0 {
+                    self.claims.ended(hold);
                     self.service.metrics.released();
                 }
                 self.reply(Reply::Released { request, entries });
             }
-            Done::Release(request, Err(error)) => self.fail(request, error),
+            Done::Release(request, _, Err(error)) => self.fail(request, error),
             Done::Cancel(request) => self.refuse(request, Reason::Cancelled, Vec::new()),
             Done::WaitOver(acquire, scope, result) => self.on_wait_over(acquire, scope, result),
             Done::Undone => {}
@@ -169,6 +190,7 @@ impl Actor {
             Ok(Acquired::Granted(grant)) => {
                 // A repeated acquire may have been waiting before.
                 self.pending.granted(request);
+                self.claims.granted(request, grant.hold);
                 self.service.metrics.granted(lockstead_clock::time().since(waiting.since));
                 self.reply(Reply::Acquired { request, grant });
             }
@@ -217,11 +239,13 @@ impl Actor {
     }
 
     fn refuse(&mut self, request: u64, reason: Reason, holders: Vec<HolderView>) {
+        self.claims.over(request);
         self.service.metrics.not_acquired(reason);
         self.reply(Reply::NotAcquired { request, why: NotAcquired { reason, holders } });
     }
 
     fn fail(&mut self, request: u64, error: impl Into<Error>) {
+        self.claims.over(request);
         self.reply(Reply::Failed { request, error: error.into() });
     }
 
@@ -232,6 +256,7 @@ impl Actor {
                 // a resume.
                 if let Some(waiting) = self.pending.granted(request) {
                     let waited = lockstead_clock::time().since(waiting.since);
+                    self.claims.granted(request, grant.hold);
                     self.service.metrics.granted(waited);
                     self.reply(Reply::Acquired { request, grant });
                 }
@@ -242,6 +267,7 @@ impl Actor {
             Event::Ended { hold, resource, reason, .. } => {
                 let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
                 let reason = loss_reason(reason);
+                self.claims.ended(hold);
                 self.service.metrics.lost(reason);
                 self.on_lost(held, reason);
             }

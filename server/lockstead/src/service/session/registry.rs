@@ -16,8 +16,9 @@ use super::attachment::{Inbound, Outbound};
 use super::message::Resume;
 use super::resume::{Attach, ON_THE_MOVE};
 use super::{OnDisconnect, SessionOptions};
+use crate::access::SessionClaim;
 use crate::service::error::{Error, Result};
-use crate::service::{Service, random};
+use crate::service::{Caller, random};
 
 /// The sessions that are open, whether attached to a stream or waiting for a resume.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub(super) struct Session {
     pub(super) attached: AtomicBool,
     pub(super) waiting: AtomicUsize,
     attaches: mpsc::Sender<Attach>,
+    /// What it counts against its caller's quota, for as long as it lives.
+    _claim: Option<SessionClaim>,
 }
 
 /// A session as an operator may see it.
@@ -61,12 +64,17 @@ pub struct SessionView {
     pub waiting: usize,
 }
 
-impl Service {
+impl Caller {
     /// Opens a session on a stream. It ends by itself; what the client is to know comes out of `outbound`.
     pub fn open_session(&self, options: SessionOptions, inbound: Inbound, outbound: Outbound) -> Result<()> {
         self.check_not_draining()?;
+        let session_claim = self.may(|identity| {
+            identity.count_request()?;
+            identity.claim_session()
+        })?;
         let key = self.engines.shared_key()?;
-        let (session, attaches) = Session::new(SessionId::from_bits(random::bits()), key, options);
+        let id = SessionId::from_bits(random::bits());
+        let (session, attaches) = Session::new(id, key, self.with_principal(options), session_claim);
         self.sessions.enter(&session)?;
         let mut actor = Actor::new(self.clone(), session, attaches, false);
         actor.open(inbound, outbound);
@@ -78,7 +86,7 @@ impl Service {
     pub async fn resume_session(&self, resume: Resume, inbound: Inbound, outbound: Outbound) -> Result<()> {
         self.check_not_draining()?;
         let session = match self.sessions.get(resume.session) {
-            Some(session) if resume.resume_secret.proves(session.id, &session.key) => session,
+            Some(session) if resume.resume_secret.proves(session.id, self.identity().name(), &session.key) => session,
             Some(_) => return Err(Error::SessionNotFound),
             None => self.adopt(&resume)?,
         };
@@ -88,13 +96,23 @@ impl Service {
         session.attaches.send(Attach { resume, inbound, outbound }).await.map_err(|_| gone)
     }
 
+    /// Whoever does not say who it is has its principal for an owner.
+    fn with_principal(&self, options: SessionOptions) -> SessionOptions {
+        match self.identity().name() {
+            Some(name) if options.owner.as_str().is_empty() => {
+                SessionOptions { owner: Owner::parse(name).unwrap_or_default(), ..options }
+            }
+            _ => options,
+        }
+    }
+
     /// Takes a session in that another server of the same engine has, or had.
     fn adopt(&self, resume: &Resume) -> Result<Arc<Session>> {
         if !self.engines.outlive_server() {
             return Err(Error::SessionNotFound);
         }
         let key = self.engines.shared_key()?;
-        if !resume.resume_secret.proves(resume.session, &key) {
+        if !resume.resume_secret.proves(resume.session, self.identity().name(), &key) {
             return Err(Error::SessionNotFound);
         }
         if resume.attempt == 0 {
@@ -102,7 +120,9 @@ impl Service {
             return Err(Error::SessionSuperseded);
         }
         let options = resume.options.clone().ok_or(Error::SessionNotFound)?;
-        let (session, attaches) = Session::new(resume.session, key, options);
+        // What it has it keeps, whatever its quota says.
+        let session_claim = self.identity().claim_session().ok().flatten();
+        let (session, attaches) = Session::new(resume.session, key, self.with_principal(options), session_claim);
         if let Some(adopted) = self.sessions.enter(&session)? {
             // By another attempt, at the same time.
             return Ok(adopted);
@@ -166,7 +186,12 @@ impl Sessions {
 
 impl Session {
     /// A session without a stream, and the end at which new streams for it arrive.
-    fn new(id: SessionId, key: SharedKey, options: SessionOptions) -> (Arc<Self>, mpsc::Receiver<Attach>) {
+    fn new(
+        id: SessionId,
+        key: SharedKey,
+        options: SessionOptions,
+        claim: Option<SessionClaim>,
+    ) -> (Arc<Self>, mpsc::Receiver<Attach>) {
         let (attaches, arriving) = mpsc::channel(1);
         let session = Self {
             id,
@@ -176,6 +201,7 @@ impl Session {
             attached: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             attaches,
+            _claim: claim,
         };
         (Arc::new(session), arriving)
     }

@@ -95,6 +95,8 @@ impl Actor {
         self.service.metrics.resumed(was_elsewhere);
         let unheard = if was_elsewhere { LossReason::ServerLost } else { LossReason::Broken };
         let why_lost = |hold: &HoldId| ended.get(hold).copied().or_else(|| gone.contains(hold).then_some(unheard));
+        let kept = claimed.iter().map(|held| held.hold).filter(|hold| why_lost(hold).is_none());
+        self.claims.resumed(self.service.identity(), kept);
         let lost = claimed.into_iter().filter_map(|held| why_lost(&held.hold).map(|reason| (held, reason))).collect();
         self.attach(attachment);
         let valid_for = self.valid_for();

@@ -15,15 +15,15 @@ const PURPOSE: &[u8] = b"lockstead session ";
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// That of a session.
-    pub(super) fn sign(session: SessionId, key: &SharedKey) -> Self {
-        let signature = mac(session, key).finalize().into_bytes();
+    /// That of a session, good for this principal only.
+    pub(super) fn sign(session: SessionId, principal: Option<&str>, key: &SharedKey) -> Self {
+        let signature = mac(session, principal, key).finalize().into_bytes();
         Self(std::array::from_fn(|at| signature[at]))
     }
 
-    /// Whether it is that of this session, found out in constant time.
-    pub(super) fn proves(self, session: SessionId, key: &SharedKey) -> bool {
-        mac(session, key).verify_truncated_left(&self.0).is_ok()
+    /// Whether it is that of this session and principal, found out in constant time.
+    pub(super) fn proves(self, session: SessionId, principal: Option<&str>, key: &SharedKey) -> bool {
+        mac(session, principal, key).verify_truncated_left(&self.0).is_ok()
     }
 
     /// Reads what [`Secret::reveal`] wrote.
@@ -39,11 +39,15 @@ impl Secret {
     }
 }
 
-fn mac(session: SessionId, key: &SharedKey) -> Hmac<Sha256> {
+fn mac(session: SessionId, principal: Option<&str>, key: &SharedKey) -> Hmac<Sha256> {
     #[expect(clippy::expect_used, reason = "it takes keys of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("a key for HMAC");
     mac.update(PURPOSE);
     mac.update(session.to_string().as_bytes());
+    if let Some(principal) = principal {
+        mac.update(b" ");
+        mac.update(principal.as_bytes());
+    }
     mac
 }
 
@@ -60,21 +64,24 @@ mod tests {
     #[test]
     fn a_secret_proves_its_session_under_its_key_and_nothing_else() {
         let (session, key) = (SessionId::from_bits(7), SharedKey::from_bytes([1; 32]));
-        let secret = Secret::sign(session, &key);
-        assert!(Secret::parse(&secret.reveal()).unwrap().proves(session, &key));
-        assert!(!secret.proves(SessionId::from_bits(8), &key));
-        assert!(!secret.proves(session, &SharedKey::from_bytes([2; 32])));
+        let secret = Secret::sign(session, None, &key);
+        assert!(Secret::parse(&secret.reveal()).unwrap().proves(session, None, &key));
+        assert!(!secret.proves(SessionId::from_bits(8), None, &key));
+        assert!(!secret.proves(session, None, &SharedKey::from_bytes([2; 32])));
+        let of_ci = Secret::sign(session, Some("ci"), &key);
+        assert!(of_ci.proves(session, Some("ci"), &key) && !of_ci.proves(session, Some("cd"), &key));
+        assert!(!of_ci.proves(session, None, &key) && !secret.proves(session, Some("ci"), &key));
         for at in 0..SECRET_BYTES {
             let mut other = secret;
             other.0[at] ^= 1;
-            assert!(!other.proves(session, &key), "byte {at}");
+            assert!(!other.proves(session, None, &key), "byte {at}");
         }
     }
 
     /// Servers of different versions share sessions, so it must not change.
     #[test]
     fn a_secret_is_the_same_in_every_version() {
-        let secret = Secret::sign(SessionId::from_bits(7), &SharedKey::from_bytes([1; 32]));
+        let secret = Secret::sign(SessionId::from_bits(7), None, &SharedKey::from_bytes([1; 32]));
         assert_eq!(secret.reveal(), "2452575a1b3bb9e0ae167d3be05adba9");
     }
 

@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::slow_engine::{HeldBack, Method, SlowEngine};
+use crate::access::Identity;
 use crate::service::session::{
     HeldHold, Message, OnDisconnect, Opened, OutboundItem, Reply, Resume, SessionAsk, SessionOptions,
     attachment_channel,
 };
-use crate::service::{Ask, Drain, Engines, Error, Router, Service};
+use crate::service::{Ask, Caller, Drain, Engines, Error, Router, Service};
 use crate::telemetry::Metrics;
 
 /// How long a test waits for what must happen.
@@ -26,7 +27,7 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// A service, its engine, and the calls that the engine holds back.
 pub(super) struct Slow {
-    pub(super) service: Service,
+    pub(super) service: Caller,
     pub(super) engine: Arc<SlowEngine>,
     pub(super) drain: Drain,
     calls: mpsc::UnboundedReceiver<HeldBack>,
@@ -80,7 +81,8 @@ impl Slow {
         let router = Arc::new(Router::new(metrics.clone()));
         let (engine, calls) = SlowEngine::start(SharedKey::from_bytes([7; 32]), router.clone());
         let drain = Drain::default();
-        let service = Service::new(Engines::new(engine.clone()), router, metrics, drain.clone());
+        let service =
+            Service::new(Engines::new(engine.clone()), router, metrics, drain.clone()).caller(Identity::anyone());
         Self { service, engine, drain, calls }
     }
 

@@ -103,6 +103,20 @@ fn a_refused_resume_loses_the_holds_and_moves_the_acquires_to_a_new_session() {
 }
 
 #[test]
+fn a_token_that_has_expired_can_be_renewed_before_the_holds_are_lost() {
+    for (on_disconnect, lost) in [(OnDisconnect::Keep, false), (OnDisconnect::Release, true)] {
+        let mut rig = Rig::open(on_disconnect);
+        let guard = rig.hold(1);
+        rig.cut();
+        if on_disconnect == OnDisconnect::Keep {
+            rig.attach();
+            rig.fail(&Failure::of(&ErrorReason::Unauthenticated.status("expired")));
+        }
+        assert_eq!(matches!(guard.state(), HoldState::Lost(_)), lost, "{on_disconnect}");
+    }
+}
+
+#[test]
 fn connecting_gives_up_in_time_and_names_what_it_tried() {
     let mut rig = Rig::new(OnDisconnect::Release);
     let started = rig.now;

@@ -1,0 +1,128 @@
+//! The gate before all routes, of gRPC and HTTP alike: who is not let in goes no further.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tonic::Status;
+
+use super::credentials::Credentials;
+use super::{Access, Certificate, Identity, Unauthenticated};
+use crate::http::problem;
+use crate::service::Error;
+use crate::telemetry::Metrics;
+
+/// Paths that everybody may ask for: whatever watches over the server has no credentials, and learns nothing but that.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+const OPEN_SERVICE: &str = "/grpc.health.v1.Health/";
+
+/// What the gate needs to know.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// `None`: everybody is let in.
+    access: Option<Arc<Access>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Gate {
+    /// A gate that lets in whom this knows, or, without it, everybody.
+    pub fn new(access: Option<Arc<Access>>, metrics: Arc<Metrics>) -> Self {
+        Self { access, metrics }
+    }
+
+    /// What is to be proved before a request may go on; `None` if nobody is asked.
+    fn wanted(&self, request: &Request) -> Result<Option<(&Arc<Access>, Credentials)>, Error> {
+        if !request.method().is_safe() && comes_from_elsewhere(request.uri(), request.headers()) {
+            return Err(Error::ForeignPage);
+        }
+        let path = request.uri().path();
+        let is_open = OPEN.contains(&path) || path.starts_with(OPEN_SERVICE);
+        let Some(access) = self.access.as_ref().filter(|_| !is_open) else { return Ok(None) };
+        let certificate = request.extensions().get::<Arc<Certificate>>();
+        Ok(Some((access, Credentials::of(request.headers(), certificate)?)))
+    }
+}
+
+/// Lets a request through to its route, with the identity of who sent it; or answers it.
+pub async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let identity = match gate.wanted(&request) {
+        Ok(None) => Ok(Identity::anyone()),
+        Ok(Some((access, credentials))) => let_in(access, credentials).await,
+        Err(error) => Err(error),
+    };
+    match identity {
+        Ok(identity) => {
+            // Nobody behind the gate needs it, and what is not there can't be told on.
+            request.headers_mut().remove(AUTHORIZATION);
+            request.extensions_mut().insert(identity);
+            next.run(request).await
+        }
+        Err(error) => refuse(&gate.metrics, request.headers(), error),
+    }
+}
+
+async fn let_in(access: &Arc<Access>, credentials: Credentials) -> Result<Identity, Error> {
+    let identity = access.identify(credentials).await?;
+    identity.check_any()?;
+    Ok(identity)
+}
+
+fn refuse(metrics: &Metrics, headers: &HeaderMap, error: Error) -> Response {
+    metrics.refused(&error);
+    let is_grpc = |content_type: &HeaderValue| content_type.as_bytes().starts_with(b"application/grpc");
+    if headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+        return Status::from(error).into_http();
+    }
+    let challenge = match &error {
+        Error::Unauthenticated(Unauthenticated::NoCredentials) => Some("Bearer"),
+        Error::Unauthenticated(Unauthenticated::BadCredentials(_)) => Some("Bearer error=\"invalid_token\""),
+        _ => None,
+    };
+    let mut response = problem::response(error);
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    response.into_response()
+}
+
+/// Whether a browser sends it for a page of another site. Such a page can send requests to wherever its reader's browser
+/// can reach, a server on loopback too. It can't read the answers, so only requests that change something matter.
+fn comes_from_elsewhere(uri: &Uri, headers: &HeaderMap) -> bool {
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+        return true;
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(uri.authority().map(axum::http::uri::Authority::as_str));
+    let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    of_origin.is_none() || of_origin != host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites_are_told_from_others() {
+        for (headers, elsewhere) in [
+            (&[][..], false),
+            (&[("host", "a:7420"), ("origin", "http://a:7420")], false),
+            (&[("host", "a:7420"), ("origin", "http://a:7421")], true),
+            (&[("host", "a:7420"), ("origin", "https://evil.example")], true),
+            (&[("host", "a:7420"), ("origin", "null")], true),
+            (&[("origin", "http://a:7420")], true),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-origin"), ("host", "a"), ("origin", "http://a")], false),
+            (&[("sec-fetch-site", "none")], false),
+        ] {
+            let map = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            let map: HeaderMap = map.collect::<Vec<(axum::http::HeaderName, _)>>().into_iter().collect();
+            assert_eq!(comes_from_elsewhere(&Uri::from_static("/v1/info"), &map), elsewhere, "{headers:?}");
+        }
+        let map = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://a:7420"))]);
+        assert!(!comes_from_elsewhere(&Uri::from_static("http://a:7420/x"), &map), "HTTP/2 has no Host");
+    }
+}

@@ -1,0 +1,203 @@
+//! A port, its connections, and the limits that keep them from taking more than their share.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use lockstead_core::limits::HTTP2_STREAMS_MAX;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
+
+use crate::access::Certificate;
+use crate::service::Drain;
+use crate::tls::Tls;
+
+/// What begins an HTTP/2 connection.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often to look for the rest of it, if it does not come in one piece.
+const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A TLS handshake, and then a request's headers, must each be complete within this.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// Most bytes of an HTTP/1 request's line and headers. (HTTP/2 has 16 KiB by itself.)
+const HTTP1_HEADERS_MAX_BYTES: usize = 64 << 10;
+/// An HTTP/2 connection is asked for a sign of life this often; one that gives none is dropped.
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
+const HTTP2_PING_ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Flow control windows: large enough that a session's stream is not held up by it.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// What was sent to a peer and not acknowledged for so long tells that the peer is gone. It frees the hold streams of a
+/// machine that lost its power or network.
+const UNACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+const TCP_KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which mostly means that there are no file descriptors left.
+const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// A port with what it serves.
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+    app: Router,
+    tls: Option<Arc<Tls>>,
+    /// One for each connection that there may be.
+    places: Arc<Semaphore>,
+    http: Arc<auto::Builder<TokioExecutor>>,
+}
+
+impl Listener {
+    /// Takes the first of these addresses that can be had.
+    pub(crate) async fn bind(addresses: &[SocketAddr], most: usize) -> std::io::Result<Self> {
+        let tcp = TcpListener::bind(addresses).await?;
+        let address = tcp.local_addr()?;
+        let places = Arc::new(Semaphore::new(most));
+        Ok(Self { tcp, address, app: Router::new(), tls: None, places, http: Arc::new(connection_settings()) })
+    }
+
+    /// Serves this.
+    pub(crate) fn with_app(self, app: Router) -> Self {
+        Self { app, ..self }
+    }
+
+    /// Speaks TLS, if that is given.
+    pub(crate) fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds routes to what it serves.
+    pub(crate) fn merge(&mut self, routes: Router) {
+        self.app = std::mem::take(&mut self.app).merge(routes);
+    }
+
+    /// Accepts connections, for as long as it is polled.
+    pub(crate) async fn accept(&self, connections: &GracefulShutdown, drain: &Drain) -> Infallible {
+        let mut is_full = false;
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, _)) => match self.places.clone().try_acquire_owned() {
+                    Ok(place) => {
+                        is_full = false;
+                        self.serve(connections.watcher(), stream, place, drain.clone());
+                    }
+                    Err(_) if is_full => {}
+                    Err(_) => {
+                        is_full = true;
+                        let advice = "new ones are closed at once; raise --max-connections if this is no mistake";
+                        tracing::warn!(address = %self.address, "there are as many connections as may be; {advice}");
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, watcher: Watcher, stream: TcpStream, place: OwnedSemaphorePermit, drain: Drain) {
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%error, "a connection could not be tuned");
+        }
+        let (app, http, tls) = (self.app.clone(), self.http.clone(), self.tls.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let begun = tokio::select! {
+                begun = tokio::time::timeout(HEADERS_WITHIN, begin(stream, tls.as_deref())) => begun,
+                () = drain.over() => return,
+            };
+            match begun {
+                Ok(Ok(Some(Begun::Plain(stream)))) => converse(&http, stream, app, None, watcher).await,
+                Ok(Ok(Some(Begun::Tls(stream)))) => {
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let certificate = certificates.and_then(|all| all.first()).map(Certificate::read).map(Arc::new);
+                    converse(&http, stream, app, certificate, watcher).await;
+                }
+                Ok(Ok(None)) | Err(_) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a connection did not begin well"),
+            }
+        });
+    }
+}
+
+/// A connection of which it is clear what it speaks.
+enum Begun {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+/// Waits until that is clear; `None` if the peer said nothing and left. HTTP's own time limits begin behind it.
+async fn begin(stream: TcpStream, tls: Option<&Tls>) -> std::io::Result<Option<Begun>> {
+    if let Some(tls) = tls {
+        return tls.acceptor().accept(stream).await.map(|stream| Some(Begun::Tls(Box::new(stream))));
+    }
+    let has_begun = has_begun(&stream).await?;
+    Ok(has_begun.then_some(Begun::Plain(stream)))
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    http: &auto::Builder<TokioExecutor>,
+    stream: S,
+    app: Router,
+    certificate: Option<Arc<Certificate>>,
+    watcher: Watcher,
+) {
+    let app = app.map_request(move |mut request: Request<Incoming>| {
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        request
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+fn connection_settings() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HTTP1_HEADERS_MAX_BYTES);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING_EVERY)
+        .keep_alive_timeout(HTTP2_PING_ANSWER_WITHIN)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES);
+    http
+}
+
+/// Returns once it is clear which HTTP the peer speaks; false if it said nothing and left.
+async fn has_begun(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut begin = [0; HTTP2_PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut begin).await?;
+        if length == 0 || length == begin.len() || !HTTP2_PREFACE.starts_with(&begin[..length]) {
+            return Ok(length > 0);
+        }
+        tokio::time::sleep(PREFACE_LOOK_EVERY).await;
+    }
+}
+
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(TCP_KEEPALIVE_AFTER).with_interval(TCP_KEEPALIVE_AFTER / 2);
+    socket.set_tcp_keepalive(&keepalive.with_retries(2))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_WITHIN))?;
+    Ok(())
+}
