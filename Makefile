@@ -22,6 +22,7 @@ fix: ## Format, apply lint suggestions, refresh checked-in files
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all
 	LOCKSTEAD_BLESS=1 cargo test --package lockstead --lib checked_in
+	LOCKSTEAD_BLESS=1 cargo test --workspace --test deploy checked_in
 
 bench: ## How fast, beside a bare echo
 	cargo run --release -- bench

@@ -2,6 +2,7 @@
 
 mod bench;
 mod leases;
+mod ready;
 mod run;
 mod stop;
 mod usage;

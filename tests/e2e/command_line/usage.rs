@@ -37,6 +37,10 @@ async fn wrong_usage_is_64_and_changes_nothing() {
         &["ls", "--server", "localhost:7420"],
         &["ls", "--tls-ca", "/nowhere/ca.pem"],
         &["ls", "--server", ""],
+        &["ready", "--server", ""],
+        &["ready", "--server", "localhost:7420"],
+        &["ready", "--server", "https://localhost:7420"],
+        &["ready", "now"],
         &["bench", "--time", "soon"],
         &["bench", "--in-flight", "0"],
         &["bench", "--waiters", "1"],
@@ -62,6 +66,7 @@ async fn no_server_is_69() {
         ask(&url, &["release", "x", "0123456789abcdef0123456789abcdef"]),
         ask(&url, &["ls"]),
         ask(&url, &["get", "x"]),
+        ask(&url, &["ready"]),
     ]);
     for told in told.await {
         assert_code(&told, 69);
@@ -73,13 +78,17 @@ async fn no_server_is_69() {
 async fn every_command_explains_its_flags() {
     let nowhere = "http://127.0.0.1:1";
     for (command, flags) in [
-        (&[][..], &["serve", "run", "acquire", "release", "ls", "get", "bench", "completions", "--listen"][..]),
+        (
+            &[][..],
+            &["serve", "run", "acquire", "release", "ls", "get", "ready", "bench", "completions", "--listen"][..],
+        ),
         (&["serve"], &["--config", "--listen", "--drain-timeout", "--log-format", "LOCKSTEAD_LISTEN"]),
         (&["run"], &["--shared", "--permits", "--limit", "--wait", "--session-timeout", "--owner", "--server", "126"]),
         (&["acquire"], &["--shared", "--permits", "--limit", "--wait", "--ttl", "--json", "--owner", "--server"]),
         (&["release"], &["--semaphore", "LOCKSTEAD_HOLD_ID", "--server"]),
         (&["ls"], &["--json", "--server", "LOCKSTEAD_SERVER"]),
         (&["get"], &["--semaphore", "--json", "--server"]),
+        (&["ready"], &["--server", "--connect-timeout", "LOCKSTEAD_SERVER", "69"]),
         (&["bench"], &["--time", "--in-flight", "--waiters", "--json", "--server"]),
         (&["completions"], &["bash", "zsh", "fish"]),
     ] {

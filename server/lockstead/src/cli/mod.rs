@@ -5,6 +5,7 @@ mod client;
 mod descendants;
 mod exit;
 mod lease;
+mod ready;
 mod run;
 mod say;
 mod serve;
@@ -50,6 +51,7 @@ enum Command {
     Release(lease::ReleaseArgs),
     Ls(show::LsArgs),
     Get(show::GetArgs),
+    Ready(ready::ReadyArgs),
     Bench(bench::BenchArgs),
     Token(token::TokenArgs),
     /// Print completions for a shell, to be sourced by it
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
             Command::Release(args) => lease::release(args).await,
             Command::Ls(args) => show::ls(args).await,
             Command::Get(args) => show::get(args).await,
+            Command::Ready(args) => ready::ready(args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Token(args) => token::token(&args),
             Command::RunWatchdog => watchdog::watch().await,
