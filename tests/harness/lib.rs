@@ -15,6 +15,9 @@ mod daemon;
 pub mod engines;
 pub mod events;
 pub mod fixture;
+pub mod http2;
+mod logged;
+mod memory;
 mod port;
 mod process;
 mod proxy;
@@ -23,6 +26,8 @@ pub mod redis;
 mod sweeper;
 
 pub use daemon::Daemon;
+pub use logged::Logged;
+pub use memory::Memory;
 pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;
@@ -49,7 +54,7 @@ pub async fn eventually(what: &str, is_true: impl AsyncFn() -> bool) {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or the same with `https` if it speaks TLS.
     pub url: String,
 }
 
@@ -82,13 +87,13 @@ impl Server {
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).expect("it says where it listens");
         let url = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        assert!(url.starts_with("http://"), "the server said {line:?}");
+        assert!(url.starts_with("http"), "the server said {line:?}");
         Self { child, url }
     }
 
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url.split_once("://").map_or("", |(_, address)| address)
     }
 
     /// Its process id.

@@ -2,6 +2,8 @@
 
 mod decode;
 mod encode;
+pub(crate) mod fuzzing;
+mod intake;
 mod session;
 
 use axum::Router;
@@ -38,6 +40,7 @@ pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflec
         .into_axum_router()
         // The fallback belongs to HTTP, which has the rest of the port.
         .reset_fallback()
+        .layer(axum::middleware::map_request(intake::bound))
         .layer(axum::middleware::map_response(blame_message))
         .layer(tonic_web::GrpcWebLayer::new());
     Ok((router, health))
