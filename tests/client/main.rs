@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use lockstead_client::{Client, OnDisconnect};
 
+mod idle;
 mod keep;
 
 type Failure = Box<dyn std::error::Error>;
@@ -23,6 +24,11 @@ enum Mode {
         url: String,
         timeout_ms: u64,
     },
+    /// Open that many connections, say `connected`, and keep them without using them
+    Idle {
+        address: String,
+        count: usize,
+    },
     Keep(keep::KeepArgs),
 }
 
@@ -31,6 +37,7 @@ async fn main() -> Result<(), Failure> {
     match Mode::parse() {
         Mode::Hold { url, count } => hold(&url, count).await,
         Mode::Watch { url, timeout_ms } => watch(&url, Duration::from_millis(timeout_ms)).await,
+        Mode::Idle { address, count } => idle::idle(&address, count).await,
         Mode::Keep(args) => keep::keep(&args).await,
     }
 }

@@ -7,5 +7,6 @@ mod cut_off;
 mod drain;
 mod killed_server;
 mod redis_faults;
+mod rolling_restart;
 mod servers;
 mod two_servers;

@@ -15,6 +15,9 @@ mod daemon;
 pub mod engines;
 pub mod events;
 pub mod fixture;
+pub mod http2;
+mod logged;
+mod memory;
 mod port;
 mod process;
 mod proxy;
@@ -23,6 +26,8 @@ pub mod redis;
 mod sweeper;
 
 pub use daemon::Daemon;
+pub use logged::Logged;
+pub use memory::Memory;
 pub use port::Port;
 pub use process::Process;
 pub use proxy::Proxy;

@@ -74,6 +74,12 @@ pub const HTTP_BODY_MAX_BYTES: usize = 64 << 10;
 /// Largest gRPC message. The largest that makes sense is a resume that lists every hold of a full session; this has room
 /// for that with names of about a hundred bytes.
 pub const GRPC_MESSAGE_MAX_BYTES: usize = 32 << 20;
+/// Largest gRPC message that can't be a resume.
+pub const GRPC_SMALL_MESSAGE_MAX_BYTES: usize = 64 << 10;
+/// Most bytes of messages and bodies that are on their way in, of all clients together. Others wait for their turn.
+pub const INCOMING_MAX_BYTES: usize = 256 << 20;
+/// Messages and bodies up to this size don't count there: they need no more than the call itself.
+pub const INCOMING_UNCOUNTED_MAX_BYTES: usize = 4 << 10;
 /// Most calls in progress on one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 10_000;
 /// Most replies of a session that the transport has not written yet. While there are more, the client reads too slowly,

@@ -7,10 +7,13 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod http;
 mod listener;
 mod reload;
+mod room;
 pub mod server;
 pub mod service;
 pub mod telemetry;

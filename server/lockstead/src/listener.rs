@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use lockstead_core::limits::HTTP2_STREAMS_MAX;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
@@ -42,6 +42,9 @@ const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// machine that lost its power or network.
 const UNACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+/// Connections that may wait to be accepted. With fewer, some of the many that come at once when another server goes away
+/// would be dropped, and try again after a second. The system may allow less.
+const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, which mostly means that there are no file descriptors left.
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -59,8 +62,8 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Takes the first of these addresses that can be had.
-    pub(crate) async fn bind(addresses: &[SocketAddr], most: usize) -> std::io::Result<Self> {
-        let tcp = TcpListener::bind(addresses).await?;
+    pub(crate) fn bind(addresses: &[SocketAddr], most: usize) -> std::io::Result<Self> {
+        let tcp = listen(addresses)?;
         let address = tcp.local_addr()?;
         let places = Arc::new(Semaphore::new(most));
         Ok(Self {
@@ -147,6 +150,25 @@ impl Listener {
             }
         });
     }
+}
+
+/// Listens at the first of these addresses where that is possible.
+fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
+    let mut failed = std::io::ErrorKind::AddrNotAvailable.into();
+    for address in addresses {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let listening = socket.and_then(|socket| {
+            // The port can be had again at once after a restart.
+            socket.set_reuseaddr(true)?;
+            socket.bind(*address)?;
+            socket.listen(BACKLOG)
+        });
+        match listening {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A connection of which it is clear what it speaks.

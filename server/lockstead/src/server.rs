@@ -115,7 +115,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let router = Arc::new(Router::new(metrics.clone()));
         let Started { engine, node, misconfigured } = start(router.clone())?;
-        let listener = bind(&settings.listen, &addresses, settings.max_connections).await?;
+        let listener = bind(&settings.listen, &addresses, settings.max_connections)?;
         let gate = Gate::new(access.clone(), metrics.clone());
         let engines = Engines::new(engine).with_node(node);
         let service = Service::new(engines, router, metrics.clone(), Drain::default());
@@ -129,7 +129,7 @@ impl Server {
         let listener = listener.counted_by(metrics.clone()).with_app(app).with_tls(tls.clone());
         let monitor = match &settings.monitor_listen {
             Some(listen) => {
-                let monitor = bind(listen, &resolve(listen).await?, MONITOR_CONNECTIONS_MAX).await?;
+                let monitor = bind(listen, &resolve(listen).await?, MONITOR_CONNECTIONS_MAX)?;
                 Some(monitor.counted_by(metrics).with_app(http::monitor_routes(service.clone(), info)))
             }
             None => None,
@@ -253,9 +253,9 @@ async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, StartError> {
     Ok(tokio::net::lookup_host(listen).await.map_err(failed)?.collect())
 }
 
-async fn bind(listen: &str, addresses: &[SocketAddr], most: usize) -> Result<Listener, StartError> {
+fn bind(listen: &str, addresses: &[SocketAddr], most: usize) -> Result<Listener, StartError> {
     let failed = |source| StartError::Listen { address: listen.to_owned(), source };
-    Listener::bind(addresses, most).await.map_err(failed)
+    Listener::bind(addresses, most).map_err(failed)
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -7,6 +7,7 @@
 mod certificate;
 mod credentials;
 mod file;
+pub(crate) mod fuzzing;
 mod gate;
 mod jwt;
 mod key_set;

@@ -1,5 +1,6 @@
 //! Settings of the server: from flags, then `LOCKSTEAD_…` variables, then a TOML file, then defaults.
 
+pub(crate) mod fuzzing;
 mod node;
 mod otlp;
 mod redis;
@@ -238,6 +239,10 @@ impl Settings {
     /// Puts the settings together.
     pub fn load(args: ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        Self::of(args, file)
+    }
+
+    fn of(args: ServeArgs, file: File) -> Result<Self, ConfigError> {
         let listen = args.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let monitor_listen = args.monitor_listen.or(file.monitor_listen);
         if let Some(wrong) =
@@ -295,10 +300,13 @@ impl File {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error: toml::de::Error| {
-            // It shows the line, which may be one with a password.
-            ConfigError::Wrong { path: path.to_owned(), what: without_userinfo(&error.to_string()) }
-        })
+        Self::parse(&text).map_err(|what| ConfigError::Wrong { path: path.to_owned(), what })
+    }
+
+    /// Reads the text of a file. The error says what is wrong with it.
+    fn parse(text: &str) -> Result<Self, String> {
+        // It shows the line, which may be one with a password.
+        toml::from_str(text).map_err(|error: toml::de::Error| without_userinfo(&error.to_string()))
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod decode;
 mod encode;
+pub(crate) mod fuzzing;
+mod intake;
 mod session;
 mod trace;
 
 use axum::Router;
-use axum::middleware::map_response;
+use axum::middleware::{map_request, map_response};
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -40,6 +42,7 @@ pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflec
         .into_axum_router()
         // The fallback belongs to HTTP, which has the rest of the port.
         .reset_fallback()
+        .layer(map_request(intake::bound))
         .layer(map_response(blame_message))
         .layer(tonic_web::GrpcWebLayer::new());
     Ok((router, health))

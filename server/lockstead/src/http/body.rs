@@ -9,11 +9,12 @@ use bytes::BytesMut;
 use http_body_util::BodyExt;
 use lockstead_api::v1::ErrorReason;
 use lockstead_core::duration;
-use lockstead_core::limits::HTTP_BODY_MAX_BYTES;
+use lockstead_core::limits::{HTTP_BODY_MAX_BYTES, INCOMING_UNCOUNTED_MAX_BYTES};
 use serde::de::DeserializeOwned;
 
 use super::json;
 use super::problem::{Problem, Result};
+use crate::room;
 
 /// A body must be complete within this, however slowly it comes.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -45,11 +46,15 @@ async fn read(request: Request) -> Result<Bytes> {
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
+    let mut place = None;
     while let Some(frame) = body.frame().await {
         let broken = |error| Problem::new(ErrorReason::InvalidBody, format!("the body can't be read: {error}"));
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if bytes.len() + data.len() > HTTP_BODY_MAX_BYTES {
             return Err(too_large());
+        }
+        if place.is_none() && bytes.len() + data.len() > INCOMING_UNCOUNTED_MAX_BYTES {
+            place = Some(room::take(HTTP_BODY_MAX_BYTES).await);
         }
         bytes.extend_from_slice(&data);
     }

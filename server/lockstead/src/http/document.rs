@@ -17,7 +17,7 @@ use super::{api, docs};
             RFC 3339, fencing tokens are numbers below 2^53. A slash in a name is percent-encoded: `jobs%2Fnightly`.\n\n\
             Errors are problem documents (RFC 9457) with a `reason` that a program can match. What is wrong with a known \
             field or parameter, be it its type or its value, has that field's own reason; an unknown or doubled one, and \
-            anything that is not JSON, is `INVALID_BODY`. `null` is read as absent. A path that is not here is 404 \
+            anything that is not JSON, is `INVALID_BODY`. `null` is read as absent, and so is an empty query parameter. A path that is not here is 404 \
             `ROUTE_NOT_FOUND`, a method that its path does not have is 405 `METHOD_NOT_ALLOWED`. After a 4xx nothing was \
             changed. Every GET has its HEAD.\n\n\
             A server with access control wants a header `Authorization: Bearer TOKEN` or a client certificate, for all but \

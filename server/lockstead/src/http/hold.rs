@@ -57,6 +57,19 @@ pub(super) enum WireEvent {
     },
 }
 
+/// A [`WireEvent`] as a server-sent event.
+#[derive(ToSchema)]
+#[schema(as = HoldServerSentEvent)]
+#[expect(dead_code, reason = "describes for the document what `Format::write` writes")]
+pub(super) struct ServerSentEvent {
+    /// The event's name.
+    #[schema(example = "keep-alive")]
+    event: String,
+    /// The event, a `HoldEvent`, as JSON.
+    #[schema(content_media_type = "application/json", example = r#"{"event":"keep-alive"}"#)]
+    data: String,
+}
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {

@@ -8,6 +8,7 @@ mod calls;
 mod docs;
 mod document;
 mod fallback;
+pub(crate) mod fuzzing;
 mod hold;
 mod info;
 mod json;

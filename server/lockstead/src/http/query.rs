@@ -2,6 +2,7 @@
 //! not there, so that a script can write `?scope=$SCOPE`.
 
 use std::borrow::Cow;
+use std::num::IntErrorKind;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -31,7 +32,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-fn decode<T: DeserializeOwned>(query: &str) -> Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(query: &str) -> Result<T> {
     if percent_decode_str(query).decode_utf8().is_err() {
         return Err(Problem::new(ErrorReason::InvalidBody, "the query is not UTF-8"));
     }
@@ -62,8 +63,9 @@ impl<'de> Deserializer<'de> for Value<'_> {
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Error> {
-        match self.0.parse() {
+        match self.0.parse::<u64>() {
             Ok(number) => visitor.visit_u64(number),
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => visitor.visit_u64(u64::MAX),
             Err(_) => visitor.visit_str(&self.0),
         }
     }

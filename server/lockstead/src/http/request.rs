@@ -19,7 +19,12 @@ use crate::service::{Ask, LeaseAsk, page_size, page_start};
 pub(super) struct NameParam {
     /// The name: 1 to 255 bytes of UTF-8 without control characters. `/` separates levels, of which none is empty, `.` or
     /// `..`; percent-encode it here: `jobs%2Fnightly`.
-    #[param(min_length = 1, max_length = 255, example = "jobs/nightly")]
+    #[param(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^/\u0000-\u001F\u007F-\u009F]+(/[^/\u0000-\u001F\u007F-\u009F]+)*$",
+        example = "jobs/nightly"
+    )]
     name: String,
 }
 
@@ -177,9 +182,14 @@ pub(super) struct ListParams {
     /// Cluster, if absent.
     scope: Option<Scope>,
     /// `next_page_token` of the page before. Absent for the first page.
+    #[param(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^/\u0000-\u001F\u007F-\u009F]+(/[^/\u0000-\u001F\u007F-\u009F]+)*$"
+    )]
     page_token: Option<String>,
-    /// How many go on a page: 100, if absent or 0; at most 1,000.
-    #[param(value_type = Option<u32>, minimum = 0, maximum = 1000, example = 100)]
+    /// How many go on a page: 100, if absent or 0; more than 1,000 is read as 1,000.
+    #[param(inline, example = 100)]
     page_size: Option<Count>,
 }
 

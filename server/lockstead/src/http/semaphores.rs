@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::answer::{Hold, Json, Released, Resource, ResourcePage};
 use super::body::Content;
 use super::calls::semaphore;
-use super::hold::WireEvent;
+use super::hold::{ServerSentEvent, WireEvent};
 use super::problem::Result;
 use super::query::{NoParams, Params};
 use super::refusals;
@@ -109,7 +109,7 @@ async fn release(
     request_body = Option<HoldSemaphore>,
     responses(
         (status = 200, description = "The hold, from the first event to the last.", content(
-            (WireEvent = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
             (WireEvent = "application/x-ndjson"),
         )),
         refusals::HoldSemaphore,

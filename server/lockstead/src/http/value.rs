@@ -120,6 +120,7 @@ impl Text for Owner {
         ObjectBuilder::new()
             .description(Some("Who asks, for people to read: up to 255 bytes without control characters."))
             .max_length(Some(limits::OWNER_MAX_BYTES))
+            .pattern(Some(NO_CONTROLS_PATTERN))
             .examples([json!("worker-7")])
     }
 }
@@ -164,6 +165,7 @@ impl Text for HoldId {
     }
 }
 
+const NO_CONTROLS_PATTERN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 const DURATION_PATTERN: &str = r"^[0-9]{1,12}(\.[0-9]{1,3})?(ms|s|m|h|d)$";
 
 impl<T: Text> PartialSchema for Checked<T> {
@@ -240,6 +242,14 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+impl PartialSchema for Count {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer)).minimum(Some(0)).into()
+    }
+}
+
+impl ToSchema for Count {}
+
 struct CountVisitor;
 
 impl Visitor<'_> for CountVisitor {
@@ -255,6 +265,19 @@ impl Visitor<'_> for CountVisitor {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<u32, E> {
         Err(E::invalid_value(Unexpected::Signed(number), &self))
+    }
+
+    /// `4.0` is a whole number, to JSON and to what writes it.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what is too large becomes the largest"
+    )]
+    fn visit_f64<E: Error>(self, number: f64) -> Result<u32, E> {
+        if number < 0.0 || number.fract() != 0.0 {
+            return Err(E::invalid_value(Unexpected::Float(number), &self));
+        }
+        Ok(number as u32)
     }
 }
 

@@ -1,0 +1,7 @@
+//! The messages of every gRPC call, from their bytes to what the service is asked.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| lockstead::fuzzing::read_messages(bytes));
