@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,6 +32,9 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A TLS handshake, and then a request's headers, must each be complete within this.
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// A connection must bring its first request within this. One that a client has opened in advance is missed by nobody: the client
+/// connects again when it has something to say.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(60);
 /// Most bytes of an HTTP/1 request's line and headers. (HTTP/2 has 16 KiB by itself.)
 const HTTP1_HEADERS_MAX_BYTES: usize = 64 << 10;
 /// An HTTP/2 connection is asked for a sign of life this often; one that gives none is dropped.
@@ -193,14 +198,23 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     certificate: Option<Arc<Certificate>>,
     watcher: Watcher,
 ) {
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = has_asked.clone();
     let app = app.map_request(move |mut request: Request<Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
         request
     });
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    let mut conversation = pin!(watcher.watch(connection.into_owned()));
+    let ended = match tokio::time::timeout(FIRST_REQUEST_WITHIN, conversation.as_mut()).await {
+        Err(_) if !has_asked.load(Ordering::Relaxed) => return,
+        Err(_) => conversation.await,
+        Ok(ended) => ended,
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
@@ -238,4 +252,40 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_WITHIN))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// The frames with which every HTTP/2 connection begins: empty settings.
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+    /// For how long a connection lives whose client says this and nothing more.
+    async fn lives_for(said: &[u8], app: Router) -> Duration {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        client.write_all(said).await.unwrap();
+        let (http, connections, begin) = (connection_settings(), GracefulShutdown::new(), Instant::now());
+        converse(&http, server, app, None, connections.watcher()).await;
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_closed() {
+        for said in [&[][..], &HTTP2_PREFACE[..3], HTTP2_PREFACE, &[HTTP2_PREFACE, SETTINGS].concat(), b"GET / HTTP"] {
+            let lived = lives_for(said, Router::new()).await;
+            assert!(lived <= FIRST_REQUEST_WITHIN, "{said:?}: {lived:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_waits_for_its_answer_lives_on() {
+        let patience = 5 * FIRST_REQUEST_WITHIN;
+        let app = Router::new().route("/", axum::routing::get(async move || tokio::time::sleep(patience).await));
+        let lived = lives_for(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", app).await;
+        assert!(lived >= patience, "{lived:?}");
+    }
 }
