@@ -23,6 +23,7 @@ mod labels;
 pub mod limits;
 mod machine;
 mod name;
+mod parties;
 mod resource;
 mod time;
 mod view;
