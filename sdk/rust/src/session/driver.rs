@@ -1,13 +1,11 @@
 //! The session's task: carries what the state machine says to the server, and what the server says to it.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstead_clock::{sleep_until_some, time};
+use lockstead_clock::{Timer, time};
 use lockstead_core::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::transport::Channel;
@@ -39,7 +37,7 @@ pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
         line: Line::closed(),
         attempt: Line::closed(),
         publish,
-        timer: Timer::new(),
+        timer: Timer::default(),
         commands: Vec::with_capacity(BATCH),
     };
     tokio::spawn(driver.run());
@@ -215,27 +213,5 @@ impl Line {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.state.on_stopped(time());
-    }
-}
-
-/// A timer that is set anew only if its time has changed, which is seldom.
-struct Timer {
-    due: Option<Time>,
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Timer {
-    fn new() -> Self {
-        Self { due: None, future: Box::pin(std::future::pending()) }
-    }
-
-    /// Returns at `due`, or never if there is none.
-    async fn until(&mut self, due: Option<Time>) {
-        if self.due != due {
-            *self = Self { due, future: Box::pin(sleep_until_some(due)) };
-        }
-        self.future.as_mut().await;
-        // It must not be awaited again.
-        *self = Self::new();
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::future::{BoxFuture, Either};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use lockstead_core::{EndReason, EndSession, Event, SessionId};
 use tokio::sync::mpsc;
 
@@ -48,6 +48,11 @@ impl<T: Send + 'static> OwnSession<T> {
             Some(answer) => answer,
             None => std::future::pending().await,
         }
+    }
+
+    /// The next of these answers, if it is there already.
+    pub(super) fn answered_now(&mut self) -> Option<T> {
+        self.calls.next().now_or_never().flatten()
     }
 
     /// Hands out the calls that have not been answered yet, for their answers to be passed over.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lockstead_api::v1::LossReason;
+use lockstead_clock::Timer;
 use lockstead_core::{EndReason, Event, IfGranted, Time};
 use tokio::sync::mpsc;
 
@@ -22,7 +23,7 @@ use crate::service::Service;
 use crate::service::error::Error;
 use crate::service::own_session::OwnSession;
 
-/// Messages read in one go before events and the clock have their turn.
+/// Messages, or answers, read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
 
 /// What the task owns.
@@ -46,6 +47,7 @@ pub(super) struct Actor {
     /// Another server has it, or had it, and it has not been resumed here yet.
     pub(super) was_elsewhere: bool,
     mailbox: mpsc::UnboundedReceiver<Event>,
+    timer: Timer,
     attaches: mpsc::Receiver<Attach>,
 }
 
@@ -121,6 +123,7 @@ impl Actor {
             to_repeat: HashSet::new(),
             was_elsewhere,
             mailbox,
+            timer: Timer::default(),
             attaches,
         }
     }
@@ -149,7 +152,7 @@ impl Actor {
         let (mut begun, mut over) = (pin!(drain.begun()), pin!(drain.over()));
         let mut told_to_move = false;
         loop {
-            let timer = self.next_timer();
+            let due = self.next_timer();
             let step = tokio::select! {
                 biased;
                 () = &mut over => Some(self.end_by_drain()),
@@ -160,10 +163,10 @@ impl Actor {
                 }
                 // Never `None`: the router keeps the other end until `finish`.
                 Some(event) = self.mailbox.recv() => self.on_event(event),
-                done = self.own.answered() => { self.on_done(done); None }
+                done = self.own.answered() => { self.on_answers(done); None }
                 heard = hear(&mut self.attachment) => self.on_heard(heard),
                 Some(attach) = self.attaches.recv() => self.on_attach(attach),
-                () = lockstead_clock::sleep_until_some(timer) => self.on_timer(),
+                () = self.timer.until(due) => self.on_timer(),
             };
             if let Some(end) = step {
                 return end;
@@ -232,6 +235,15 @@ impl Actor {
                 self.on_broken()
             }
             Heard::Broken => self.on_broken(),
+        }
+    }
+
+    /// Sees to an answer of an engine, and to those that have come with it.
+    fn on_answers(&mut self, first: Done) {
+        self.on_done(first);
+        for _ in 1..MESSAGES_IN_A_ROW {
+            let Some(done) = self.own.answered_now() else { return };
+            self.on_done(done);
         }
     }
 
