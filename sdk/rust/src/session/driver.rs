@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 
 use super::state::{Order, State, Switch};
 use super::stream::{Event, SessionStream};
+use super::tasks::Tasks;
 use super::wire::FromServer;
 use super::{Command, Connection, Handle};
 use crate::config::Config;
@@ -38,6 +39,7 @@ pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
         attempt: Line::closed(),
         publish,
         timer: Timer::default(),
+        tasks: Tasks::new(),
         commands: Vec::with_capacity(BATCH),
     };
     tokio::spawn(driver.run());
@@ -56,6 +58,7 @@ struct Driver {
     attempt: Line,
     publish: watch::Sender<Option<Connection>>,
     timer: Timer,
+    tasks: Tasks,
     /// Taken from the inbox, not yet carried out.
     commands: Vec<Command>,
 }
@@ -84,6 +87,9 @@ impl Driver {
         self.carry_out();
         while !self.state.is_finished() {
             let wake = self.next().await;
+            if let Wake::Commands = wake {
+                self.gather().await;
+            }
             let now = time();
             // First of all: what arrived late must not undo an expiry.
             self.state.on_time(now);
@@ -92,8 +98,20 @@ impl Driver {
         }
     }
 
+    /// Takes the commands of those who are about to say something, too: they go out as one.
+    async fn gather(&mut self) {
+        tokio::task::yield_now().await;
+        if let Some(inbox) = &mut self.inbox {
+            while self.commands.len() < BATCH
+                && let Ok(command) = inbox.try_recv()
+            {
+                self.commands.push(command);
+            }
+        }
+    }
+
     async fn next(&mut self) -> Wake {
-        let Self { inbox, line, attempt, timer, commands, state, .. } = self;
+        let Self { inbox, line, attempt, timer, tasks, commands, state, .. } = self;
         let next_command = async {
             match inbox {
                 Some(inbox) => inbox.recv_many(commands, BATCH).await,
@@ -101,9 +119,12 @@ impl Driver {
             }
         };
         tokio::select! {
-            count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
+            // First the transport: what arrives with it is seen to at once, and what is said goes out before all else.
+            biased;
+            never = tasks.run() => match never {},
             event = line.stream.next(&mut line.messages) => Wake::Line(event),
             event = attempt.stream.next(&mut attempt.messages) => Wake::Attempt(event),
+            count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
             () = timer.until(state.next_wake()) => Wake::Time,
         }
     }
@@ -183,7 +204,9 @@ impl Driver {
                 Order::Connect(servers) => {
                     let servers =
                         servers.into_iter().filter_map(|server| Some((server, self.config.servers.get(server)?)));
-                    let endpoints = servers.map(|(index, server)| (index, server.endpoint.clone()));
+                    let tasks = &self.tasks;
+                    let endpoints =
+                        servers.map(|(index, server)| (index, server.endpoint.clone().executor(tasks.starter())));
                     self.attempt = Line { stream: SessionStream::connect(endpoints), ..Line::closed() };
                 }
                 Order::Abandon => self.attempt = Line::closed(),

@@ -25,6 +25,9 @@ local function say(command, words, count)
 end
 
 local function write_fields(key, encode)
+  if not next(unwritten[key]) then
+    return
+  end
   local set, set_count, deleted, deleted_count = { key }, 1, { key }, 1
   for field in pairs(unwritten[key]) do
     local value = seen[key][field]
@@ -42,6 +45,9 @@ local function write_fields(key, encode)
 end
 
 local function write_members(key)
+  if not next(unwritten[key]) then
+    return
+  end
   local added, added_count, removed, removed_count = { key }, 1, { key }, 1
   for member, is_added in pairs(unwritten[key]) do
     if is_added then
