@@ -27,7 +27,7 @@ pub(super) struct OwnSession<T: Send + 'static> {
 
 impl<T: Send + 'static> OwnSession<T> {
     /// A session that has nothing yet, and the mailbox for its events. To be made before the engines hear of it.
-    pub(super) fn begin(service: &Service, id: SessionId) -> (Self, mpsc::UnboundedReceiver<Event>) {
+    pub(super) fn begin(service: &Service, id: SessionId) -> (Self, mpsc::UnboundedReceiver<Box<Event>>) {
         let mailbox = service.router.open_mailbox(id);
         let (engines, router) = (service.engines.clone(), service.router.clone());
         (Self { id, engines, router, calls: FuturesUnordered::new(), over: false }, mailbox)

@@ -46,9 +46,9 @@ pub(super) struct Actor {
     pub(super) to_repeat: HashSet<u64>,
     /// Another server has it, or had it, and it has not been resumed here yet.
     pub(super) was_elsewhere: bool,
-    mailbox: mpsc::UnboundedReceiver<Event>,
+    mailbox: mpsc::UnboundedReceiver<Box<Event>>,
     timer: Timer,
-    attaches: mpsc::Receiver<Attach>,
+    attaches: mpsc::Receiver<Box<Attach>>,
 }
 
 /// How a session ends.
@@ -106,7 +106,7 @@ impl Actor {
     pub(super) fn new(
         service: Service,
         session: Arc<Session>,
-        attaches: mpsc::Receiver<Attach>,
+        attaches: mpsc::Receiver<Box<Attach>>,
         was_elsewhere: bool,
     ) -> Self {
         let (own, mailbox) = OwnSession::begin(&service, session.id);
@@ -162,10 +162,10 @@ impl Actor {
                     None
                 }
                 // Never `None`: the router keeps the other end until `finish`.
-                Some(event) = self.mailbox.recv() => self.on_event(event),
+                Some(event) = self.mailbox.recv() => self.on_event(*event),
                 done = self.own.answered() => { self.on_answers(done); None }
                 heard = hear(&mut self.attachment) => self.on_heard(heard),
-                Some(attach) = self.attaches.recv() => self.on_attach(attach),
+                Some(attach) = self.attaches.recv() => self.on_attach(*attach),
                 () = self.timer.until(due) => self.on_timer(),
             };
             if let Some(end) = step {
@@ -310,7 +310,8 @@ impl Actor {
     /// Who comes to resume it just now comes too late.
     fn turn_away(&mut self, end: End) {
         self.attaches.close();
-        while let Ok(Attach { inbound, outbound, .. }) = self.attaches.try_recv() {
+        while let Ok(attach) = self.attaches.try_recv() {
+            let Attach { inbound, outbound, .. } = *attach;
             let error = match end {
                 End::Drained | End::Left => Error::Draining,
                 // It has come back, and finds the session at the next attempt.

@@ -37,7 +37,8 @@ pub(super) struct Session {
     opened_at: WallTime,
     pub(super) attached: AtomicBool,
     pub(super) waiting: AtomicUsize,
-    attaches: mpsc::Sender<Attach>,
+    /// Boxed, for a channel has room for dozens, and hardly ever there is one.
+    attaches: mpsc::Sender<Box<Attach>>,
 }
 
 /// A session as an operator may see it.
@@ -85,7 +86,7 @@ impl Service {
         // The actor answers on the new stream; if it has ended, so has the session, here.
         let gone =
             if self.engines.outlive_server() { Error::BackendUnavailable(ON_THE_MOVE) } else { Error::SessionNotFound };
-        session.attaches.send(Attach { resume, inbound, outbound }).await.map_err(|_| gone)
+        session.attaches.send(Box::new(Attach { resume, inbound, outbound })).await.map_err(|_| gone)
     }
 
     /// Takes a session in that another server of the same engine has, or had.
@@ -166,7 +167,7 @@ impl Sessions {
 
 impl Session {
     /// A session without a stream, and the end at which new streams for it arrive.
-    fn new(id: SessionId, key: SharedKey, options: SessionOptions) -> (Arc<Self>, mpsc::Receiver<Attach>) {
+    fn new(id: SessionId, key: SharedKey, options: SessionOptions) -> (Arc<Self>, mpsc::Receiver<Box<Attach>>) {
         let (attaches, arriving) = mpsc::channel(1);
         let session = Self {
             id,
