@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstead_engine::{Engine, Readiness, RedisEngine, RedisSettings, RedisTarget, SharedKey};
+use lockstead_engine::{Engine, PARTITIONS, Readiness, RedisEngine, RedisSettings, RedisTarget, SharedKey};
 use tokio::sync::OnceCell;
 
 use crate::events::EventLog;
@@ -33,7 +33,7 @@ pub fn settings_at(url: &str) -> RedisSettings {
         key: SharedKey::from_bytes(key),
         server_lease: SERVER_LEASE,
         min_acks: 0,
-        partitions: 16,
+        partitions: PARTITIONS,
         send_twice: false,
         mutation: None,
     }

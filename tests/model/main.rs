@@ -30,7 +30,7 @@ use steps::Step;
 const CASES: u32 = 10_000;
 /// The same where each command is a call or two.
 const CASES_ON_REDIS: u32 = 200;
-/// The same where servers join 16 partitions before a case begins.
+/// The same where servers join all partitions before a case begins.
 const CASES_ON_A_CLUSTER: u32 = 60;
 /// How long it looks for a shorter sequence that fails, unless `PROPTEST_MAX_SHRINK_TIME` says otherwise. Each that fails has
 /// waited for seconds for what did not come; the search would take an hour.

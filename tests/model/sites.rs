@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::steps::{Ask, Who};
 
-/// How soon a call is given up follows from it, and here none may fail. Two servers that reach 16 partitions at once, in
+/// How soon a call is given up follows from it, and here none may fail. Two servers that reach all partitions at once, in
 /// each case anew, keep a busy machine waiting for longer than other tests do.
 const LEASE: Duration = Duration::from_secs(5);
 

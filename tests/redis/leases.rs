@@ -2,7 +2,9 @@
 
 use crate::cut::servers_of_which_one_can_be_cut;
 use lockstead_core::{Acquire, Acquired, Cancelled, EndReason, Event, IfGranted, Refusal};
-use lockstead_tests::engines::{SERVER_LEASE, servers_on_shared};
+use lockstead_engine::PARTITIONS;
+use lockstead_tests::engines::{SERVER_LEASE, servers, servers_on_shared};
+use lockstead_tests::eventually;
 use lockstead_tests::fixture::{EXCLUSIVE, LONG, SHARED, SHORT, hold_id, refusal, session_id};
 
 #[tokio::test]
@@ -185,16 +187,19 @@ async fn a_try_does_not_take_the_place_of_a_request_that_waits_elsewhere() {
 
 #[tokio::test]
 async fn a_lease_that_waits_leaves_with_its_server() {
-    let [a, b] = servers_on_shared().await;
+    let (redis, [a, b]) = servers().await;
     let (first, last) = (session_id(), session_id());
     let held = b.granted(b.ask(first, 1, "x", EXCLUSIVE)).await;
     let ask = a.ask_once("r", "x", EXCLUSIVE);
     a.queued(ask.clone()).await;
     b.queued(b.ask(last, 1, "x", EXCLUSIVE)).await;
     drop(a);
+    // What Redis has yet to hear of could still be granted something.
+    let inboxes = async || redis.command(&["PUBSUB", "SHARDCHANNELS"]).await.into_sequence().unwrap().len();
+    eventually("a server whose end Redis knows", async || inboxes().await == usize::from(PARTITIONS)).await;
     b.release(held.hold, first).await;
     let grant = b.events.granted(last, 1).await;
-    lockstead_tests::eventually("a sweep of the dead server", async || b.counts(b.lock("x")).await == (1, 0)).await;
+    eventually("a sweep of the dead server", async || b.counts(b.lock("x")).await == (1, 0)).await;
     b.release(grant.hold, last).await;
     b.granted(Acquire { hold: hold_id(), ..ask }).await;
 }

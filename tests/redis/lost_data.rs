@@ -3,7 +3,7 @@
 
 use lockstead_clock::{sleep_until, time};
 use lockstead_core::{Acquire, Acquired, Census, Grant, IfGranted, ResourceView, SessionId, Time};
-use lockstead_engine::{EngineError, Readiness};
+use lockstead_engine::{EngineError, PARTITIONS, Readiness};
 use lockstead_tests::engines::{SERVER_LEASE, servers_on, until_nothing_is_left, until_ready};
 use lockstead_tests::fixture::{EXCLUSIVE, Fixture, LONG, SHARED, permits, session_id};
 use lockstead_tests::{RedisServer, eventually};
@@ -43,7 +43,7 @@ async fn flushed_again_and_again() {
 #[tokio::test]
 async fn a_key_is_gone() {
     loses_nothing(RedisServer::start().await, async |redis| {
-        for partition in 0..16 {
+        for partition in 0..PARTITIONS {
             redis.command(&["DEL", &format!("lockstead:{{{partition}}}:meta")]).await;
         }
     })
@@ -56,7 +56,7 @@ async fn its_clock_shows_an_earlier_time() {
     let (redis, [a, b]) = servers_on(RedisServer::start().await).await;
     // As if the clock had been ahead by an hour until now.
     let ahead = (lockstead_clock::wall_time().as_micros() + 3_600_000_000).to_string();
-    for partition in 0..16 {
+    for partition in 0..PARTITIONS {
         let meta = format!("lockstead:{{{partition}}}:meta");
         redis.command(&["HSET", &meta, "token", &ahead, "ticket", &ahead]).await;
     }

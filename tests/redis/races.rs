@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use lockstead_clock::time;
 use lockstead_core::{Acquire, Acquired, Get, Release, Releaser, ResumeSession};
-use lockstead_engine::RedisSettings;
+use lockstead_engine::{PARTITIONS, RedisSettings};
 use lockstead_tests::engines::{
     SERVER_LEASE, promised, servers_on, servers_on_shared, settings, settings_at, start, start_unready, until_ready,
 };
@@ -76,7 +76,7 @@ async fn what_moved_to_a_server_that_dies_outlives_what_its_client_believes() {
             .as_str()
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-        let due = format!("lockstead:{{{}}}:due", hash % 16);
+        let due = format!("lockstead:{{{}}}:due", hash % u64::from(PARTITIONS));
         let expiry = async |server: &str| -> f64 {
             let score: String = redis::from_redis_value(redis.command(&["ZSCORE", &due, server]).await).unwrap();
             score.parse().unwrap()

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, Ready, ready};
+use hyper::rt::Executor;
 use lockstead_api::v1::ErrorReason;
 use tonic::Status;
 use tonic::body::Body;
@@ -45,6 +46,14 @@ pub(crate) struct Transport {
 }
 
 impl Route {
+    /// Runs the tasks of its connections there.
+    pub(crate) fn executor<E>(self, executor: E) -> Self
+    where
+        E: Executor<BoxFuture<'static, ()>> + Send + Sync + 'static,
+    {
+        Self { endpoint: self.endpoint.executor(executor), ..self }
+    }
+
     pub(crate) async fn connect(self) -> std::result::Result<Transport, tonic::transport::Error> {
         let channel = self.endpoint.connect().await?;
         Ok(Transport { channel, token: self.token })

@@ -3,19 +3,18 @@
 //! Durations are measured on a clock that also runs while the machine is suspended: `CLOCK_BOOTTIME` on Linux. A holder
 //! whose laptop slept for an hour must know that its hold is over; `std::time::Instant` would not tell it.
 
-use std::time::Duration;
+mod suspension;
+mod timer;
 
 use lockstead_core::{Now, Time, WallTime};
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+pub use timer::Timer;
 
 #[cfg(target_os = "linux")]
 const MONOTONIC: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const MONOTONIC: ClockId = ClockId::Monotonic;
-
-/// The longest that a timer sleeps before it looks at the clock again, since the runtime's own timers stand still while
-/// the machine is suspended.
-const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// The time to measure with.
 pub fn time() -> Time {
@@ -35,11 +34,17 @@ pub fn now() -> Now {
 /// Returns once [`time`] has reached `deadline`, up to a second late if the machine was suspended in between.
 pub async fn sleep_until(deadline: Time) {
     loop {
+        // Listens before it looks at the clock, so that nothing is missed in between.
+        let is_over = suspension::is_over();
         let left = deadline.since(time());
         if left.is_zero() {
             return;
         }
-        tokio::time::sleep(left.min(LONGEST_NAP)).await;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(left) => {}
+            () = is_over => {}
+        }
     }
 }
 
@@ -59,6 +64,8 @@ fn micros(timespec: Timespec) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]

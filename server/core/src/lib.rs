@@ -23,6 +23,7 @@ mod labels;
 pub mod limits;
 mod machine;
 mod name;
+mod parties;
 mod queue_lengths;
 mod resource;
 mod time;

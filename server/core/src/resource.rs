@@ -1,11 +1,10 @@
 //! Resources: what can be claimed of them, and who gets it next.
 
-use std::collections::BTreeMap;
-
 use crate::ids::HoldId;
 use crate::invalid::{Field, Invalid};
 use crate::limits::{LOCK_PERMITS, SEMAPHORE_LIMIT_MAX};
 use crate::name::Name;
+use crate::parties::{Holders, Queue};
 
 /// Lock or semaphore. Of one name they are two resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,17 +146,15 @@ pub(crate) struct Resource {
     pub(crate) limit: u32,
     /// Permits that the holders have together.
     pub(crate) used: u32,
-    /// In order of their tokens, so oldest first.
-    pub(crate) holders: Vec<(Token, HoldId)>,
-    /// In order of arrival.
-    pub(crate) queue: BTreeMap<Ticket, HoldId>,
+    pub(crate) holders: Holders,
+    pub(crate) queue: Queue,
     /// The head of the queue fits, but the gate kept it out when it was last asked.
     pub(crate) closed: bool,
 }
 
 impl Resource {
-    pub(crate) const fn new(limit: u32) -> Self {
-        Self { limit, used: 0, holders: Vec::new(), queue: BTreeMap::new(), closed: false }
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { limit, used: 0, holders: Holders::none(), queue: Queue::default(), closed: false }
     }
 
     /// Whether that many permits are free. It says nothing of who is next in the queue.
@@ -165,30 +162,19 @@ impl Resource {
         permits <= self.limit - self.used
     }
 
-    pub(crate) fn is_unused(&self) -> bool {
+    pub(crate) const fn is_unused(&self) -> bool {
         self.holders.is_empty() && self.queue.is_empty()
     }
 
     pub(crate) fn add_holder(&mut self, token: Token, id: HoldId, permits: u32) {
         debug_assert!(self.fits(permits), "a grant beyond the limit");
-        debug_assert!(self.holders.last().is_none_or(|(last, _)| *last < token), "tokens grow");
         self.used += permits;
-        if self.holders.is_empty() {
-            // One holder is the rule; the vector's own first guess would be four.
-            self.holders.reserve_exact(1);
-        }
-        self.holders.push((token, id));
+        self.holders.push(token, id);
     }
 
     pub(crate) fn remove_holder(&mut self, token: Token, permits: u32) {
-        if let Ok(index) = self.holders.binary_search_by_key(&token, |(token, _)| *token) {
-            self.holders.remove(index);
+        if self.holders.remove(token) {
             self.used -= permits;
         }
-    }
-
-    /// 1 is next.
-    pub(crate) fn position(&self, ticket: Ticket) -> usize {
-        self.queue.range(..=ticket).count()
     }
 }

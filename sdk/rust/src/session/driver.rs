@@ -1,18 +1,17 @@
 //! The session's task: carries what the state machine says to the server, and what the server says to it.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstead_clock::{sleep_until_some, time};
+use lockstead_clock::{Timer, time};
 use lockstead_core::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::state::{Order, State, Switch};
 use super::stream::{Event, SessionStream};
+use super::tasks::Tasks;
 use super::wire::FromServer;
 use super::{Command, Connection, Handle};
 use crate::config::Config;
@@ -39,7 +38,8 @@ pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
         line: Line::closed(),
         attempt: Line::closed(),
         publish,
-        timer: Timer::new(),
+        timer: Timer::default(),
+        tasks: Tasks::new(),
         commands: Vec::with_capacity(BATCH),
     };
     tokio::spawn(driver.run());
@@ -58,6 +58,7 @@ struct Driver {
     attempt: Line,
     publish: watch::Sender<Option<Connection>>,
     timer: Timer,
+    tasks: Tasks,
     /// Taken from the inbox, not yet carried out.
     commands: Vec<Command>,
 }
@@ -86,6 +87,9 @@ impl Driver {
         self.carry_out();
         while !self.state.is_finished() {
             let wake = self.next().await;
+            if let Wake::Commands = wake {
+                self.gather().await;
+            }
             let now = time();
             // First of all: what arrived late must not undo an expiry.
             self.state.on_time(now);
@@ -94,8 +98,20 @@ impl Driver {
         }
     }
 
+    /// Takes the commands of those who are about to say something, too: they go out as one.
+    async fn gather(&mut self) {
+        tokio::task::yield_now().await;
+        if let Some(inbox) = &mut self.inbox {
+            while self.commands.len() < BATCH
+                && let Ok(command) = inbox.try_recv()
+            {
+                self.commands.push(command);
+            }
+        }
+    }
+
     async fn next(&mut self) -> Wake {
-        let Self { inbox, line, attempt, timer, commands, state, .. } = self;
+        let Self { inbox, line, attempt, timer, tasks, commands, state, .. } = self;
         let next_command = async {
             match inbox {
                 Some(inbox) => inbox.recv_many(commands, BATCH).await,
@@ -103,9 +119,12 @@ impl Driver {
             }
         };
         tokio::select! {
-            count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
+            // First the transport: what arrives with it is seen to at once, and what is said goes out before all else.
+            biased;
+            never = tasks.run() => match never {},
             event = line.stream.next(&mut line.messages) => Wake::Line(event),
             event = attempt.stream.next(&mut attempt.messages) => Wake::Attempt(event),
+            count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
             () = timer.until(state.next_wake()) => Wake::Time,
         }
     }
@@ -185,7 +204,8 @@ impl Driver {
                 Order::Connect(servers) => {
                     let servers =
                         servers.into_iter().filter_map(|server| Some((server, self.config.servers.get(server)?)));
-                    let routes = servers.map(|(index, server)| (index, server.route.clone()));
+                    let tasks = &self.tasks;
+                    let routes = servers.map(|(index, server)| (index, server.route.clone().executor(tasks.starter())));
                     self.attempt = Line { stream: SessionStream::connect(routes), ..Line::closed() };
                 }
                 Order::Abandon => self.attempt = Line::closed(),
@@ -215,27 +235,5 @@ impl Line {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.state.on_stopped(time());
-    }
-}
-
-/// A timer that is set anew only if its time has changed, which is seldom.
-struct Timer {
-    due: Option<Time>,
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Timer {
-    fn new() -> Self {
-        Self { due: None, future: Box::pin(std::future::pending()) }
-    }
-
-    /// Returns at `due`, or never if there is none.
-    async fn until(&mut self, due: Option<Time>) {
-        if self.due != due {
-            *self = Self { due, future: Box::pin(sleep_until_some(due)) };
-        }
-        self.future.as_mut().await;
-        // It must not be awaited again.
-        *self = Self::new();
     }
 }

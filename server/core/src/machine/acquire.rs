@@ -87,7 +87,8 @@ impl<G: Gate> Machine<G> {
             Party::Lease { request: None, .. } => {}
         }
         let state = HoldState::Waiting(self.last_ticket);
-        self.holds.insert(id, Hold { resource, claim, party, owner, metadata, since: now.wall, state });
+        let hold = Hold { resource, claim, party, owner, metadata, since: now.wall, state };
+        self.holds.insert(id, Box::new(hold));
     }
 
     fn enqueue(&mut self, id: HoldId, key: &ResourceKey) {
@@ -95,7 +96,7 @@ impl<G: Gate> Machine<G> {
             resource.queue.insert(self.last_ticket, id);
             self.queue_lengths.grew(resource.queue.len());
         }
-        if let Some(actor) = self.holds.get(&id).and_then(Hold::actor) {
+        if let Some(actor) = self.holds.get(&id).and_then(|hold| hold.actor()) {
             self.actors.entry(actor).or_default().waiting.insert(self.last_ticket, id);
         }
     }
@@ -125,13 +126,14 @@ impl<G: Gate> Machine<G> {
         if let Some(grant) = self.describe_grant(earlier) {
             return Ok(Acquired::Granted(grant));
         }
-        let Some(Hold { resource: key, state: HoldState::Waiting(ticket), .. }) = self.holds.get(&earlier) else {
+        let Some(hold) = self.holds.get(&earlier) else { return Err(Refusal::HoldNotFound) };
+        let (key, HoldState::Waiting(ticket)) = (&hold.resource, &hold.state) else {
             return Err(Refusal::HoldNotFound);
         };
         if !queue {
             return Ok(Acquired::Held { holders: self.named_holders(key) });
         }
-        let position = self.resources.get(key).map_or(1, |resource| resource.position(*ticket));
+        let position = self.resources.get(key).map_or(1, |resource| resource.queue.position(*ticket));
         Ok(Acquired::Queued { hold: earlier, position })
     }
 

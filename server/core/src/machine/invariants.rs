@@ -1,6 +1,6 @@
 //! What must always be so, for tests to check after every command.
 
-use super::{HoldState, Machine};
+use super::{Ends, HoldState, Machine};
 use crate::command::Party;
 use crate::gate::Gate;
 
@@ -13,19 +13,19 @@ impl<G: Gate> Machine<G> {
         let (mut holders, mut waiters, mut longest_queue) = (0, 0, 0);
         for (key, resource) in &self.resources {
             assert!(!resource.is_unused(), "{key:?} is kept though nobody uses it");
-            let permits: u64 = resource.holders.iter().map(|(_, id)| u64::from(self.holds[id].claim.permits())).sum();
+            let permits: u64 = resource.holders.iter().map(|(_, id)| u64::from(self.holds[&id].claim.permits())).sum();
             assert_eq!(permits, u64::from(resource.used), "permits of {key:?}");
             assert!(resource.used <= resource.limit, "{key:?} is granted beyond its limit");
-            let head = resource.queue.values().next();
-            let head_fits = head.is_some_and(|head| resource.fits(self.holds[head].claim.permits()));
+            let head = resource.queue.first();
+            let head_fits = head.is_some_and(|(_, head)| resource.fits(self.holds[&head].claim.permits()));
             assert_eq!(head_fits, resource.closed, "only the gate keeps a head of {key:?} out that fits");
-            for (token, id) in &resource.holders {
-                assert!(matches!(&self.holds[id].state, HoldState::Held { token: own, .. } if own == token));
-                assert_eq!(self.holds[id].resource, *key);
+            for (token, id) in resource.holders.iter() {
+                assert!(matches!(&self.holds[&id].state, HoldState::Held { token: own, .. } if *own == token));
+                assert_eq!(self.holds[&id].resource, *key);
             }
-            for (ticket, id) in &resource.queue {
-                assert!(matches!(&self.holds[id].state, HoldState::Waiting(own) if own == ticket));
-                assert_eq!(self.holds[id].resource, *key);
+            for (ticket, id) in resource.queue.iter() {
+                assert!(matches!(&self.holds[&id].state, HoldState::Waiting(own) if *own == ticket));
+                assert_eq!(self.holds[&id].resource, *key);
             }
             holders += resource.holders.len();
             waiters += resource.queue.len();
@@ -42,13 +42,12 @@ impl<G: Gate> Machine<G> {
         for (id, hold) in &self.holds {
             let of_hold = match &hold.state {
                 HoldState::Waiting(_) => 1,
-                HoldState::Held { entries, deadline, .. } => {
-                    if let Some(deadline) = deadline {
-                        assert!(self.deadlines.contains(&(deadline.at, *id)));
-                        leases += 1;
-                    }
-                    entries.len()
+                HoldState::Held { ends: Ends::At(deadline), .. } => {
+                    assert!(self.deadlines.contains(&(deadline.at, *id)));
+                    leases += 1;
+                    0
                 }
+                HoldState::Held { ends: Ends::WithSession(entries), .. } => entries.len(),
             };
             match &hold.party {
                 Party::Session { .. } => entries += of_hold,

@@ -1,6 +1,7 @@
 //! The state, and the few steps of which every command is made.
 
 mod acquire;
+mod entries;
 mod gate;
 mod invariants;
 mod query;
@@ -23,6 +24,7 @@ use crate::limits::{ENTRIES_PER_HOLD_MAX, TOKEN_END};
 use crate::queue_lengths::QueueLengths;
 use crate::resource::{Claim, Resource, ResourceKey, Ticket, Token};
 use crate::time::{Now, Time, WallTime};
+use entries::Entries;
 
 /// The clock can push tokens no further than this (it is the year 2112), so that there is always room to count on.
 const TOKEN_CLOCK_END: u64 = TOKEN_END / 2;
@@ -33,7 +35,8 @@ pub struct Machine<G = Open> {
     gate: G,
     resources: BTreeMap<ResourceKey, Resource>,
     /// Holders and waiters alike. Every id in the other maps is in here.
-    holds: HashMap<HoldId, Hold, IdHasherBuilder>,
+    /// Boxed, since a map is up to twice as large as what is in it.
+    holds: HashMap<HoldId, Box<Hold>, IdHasherBuilder>,
     /// What each session has, by its own request numbers. A re-entered hold is here once for each of its entries.
     sessions: HashMap<SessionId, BTreeMap<u64, HoldId>, IdHasherBuilder>,
     /// Leases that were asked for with a request id.
@@ -99,12 +102,15 @@ struct Hold {
 #[derive(Debug)]
 enum HoldState {
     Waiting(Ticket),
-    Held {
-        token: Token,
-        /// The session's numbers for the acquires that it stands for; none for a lease.
-        entries: Vec<u64>,
-        deadline: Option<Deadline>,
-    },
+    Held { token: Token, ends: Ends },
+}
+
+/// What a holder hangs on.
+#[derive(Debug)]
+enum Ends {
+    /// It ends with its session, if the acquires that it stands for are not all released before.
+    WithSession(Entries),
+    At(Deadline),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +139,24 @@ struct ActorHolds {
 impl Deadline {
     fn after(now: Now, ttl: Duration) -> Self {
         Self { at: now.time.saturating_add(ttl), wall: now.wall.saturating_add(ttl), ttl }
+    }
+}
+
+impl HoldState {
+    /// The acquires that a session's hold stands for.
+    const fn entries_mut(&mut self) -> Option<&mut Entries> {
+        match self {
+            Self::Held { ends: Ends::WithSession(entries), .. } => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// When a lease ends.
+    const fn deadline(&self) -> Option<&Deadline> {
+        match self {
+            Self::Held { ends: Ends::At(deadline), .. } => Some(deadline),
+            _ => None,
+        }
     }
 }
 
@@ -228,7 +252,7 @@ impl<G: Gate> Machine<G> {
                 return;
             }
             resource.closed = false;
-            let Some((&ticket, &id)) = resource.queue.first_key_value() else { return };
+            let Some((ticket, id)) = resource.queue.first() else { return };
             let Some(hold) = self.holds.get(&id) else { return };
             if !resource.fits(hold.claim.permits()) {
                 return;
@@ -237,7 +261,7 @@ impl<G: Gate> Machine<G> {
                 resource.closed = true;
                 return;
             };
-            if resource.queue.remove(&ticket).is_some() {
+            if resource.queue.remove(ticket) {
                 self.queue_lengths.shrank(resource.queue.len());
             }
             self.promote(now, id, ticket, token);
@@ -249,7 +273,7 @@ impl<G: Gate> Machine<G> {
         if let Some(grant) = self.grant(now, id, token) {
             self.announce(id, grant);
         }
-        let Some(actor) = self.holds.get(&id).and_then(Hold::actor) else { return };
+        let Some(actor) = self.holds.get(&id).and_then(|hold| hold.actor()) else { return };
         let Some(of_actor) = self.actors.get_mut(&actor) else { return };
         of_actor.waiting.remove(&ticket);
         let waiting: Vec<_> = of_actor.waiting.iter().map(|(ticket, id)| (*ticket, *id)).collect();
@@ -260,10 +284,9 @@ impl<G: Gate> Machine<G> {
 
     /// Turns a re-entrant waiter into one more entry of `held`, if that covers it.
     fn merge_waiter(&mut self, held: HoldId, waiter: HoldId, ticket: Ticket) {
-        let Some(Hold { party: Party::Session { session, request, .. }, claim, .. }) = self.holds.get(&waiter) else {
-            return;
-        };
-        let (session, request, claim) = (*session, *request, *claim);
+        let Some(hold) = self.holds.get(&waiter) else { return };
+        let Party::Session { session, request, .. } = hold.party else { return };
+        let claim = hold.claim;
         let Ok(grant) = self.reenter(held, request, claim) else { return };
         if let Some(hold) = self.holds.remove(&waiter) {
             if let Some(of_actor) = hold.actor().and_then(|actor| self.actors.get_mut(&actor)) {
@@ -280,16 +303,16 @@ impl<G: Gate> Machine<G> {
         debug_assert!(token.0 > self.last_token, "tokens grow");
         self.last_token = token.0;
         let hold = self.holds.get_mut(&id)?;
-        let (entries, deadline) = match &hold.party {
-            Party::Session { request, .. } => (vec![*request], None),
+        let ends = match &hold.party {
+            Party::Session { request, .. } => Ends::WithSession(Entries::One(*request)),
             Party::Lease { ttl, .. } => {
                 let deadline = Deadline::after(now, *ttl);
                 self.deadlines.insert((deadline.at, id));
-                (Vec::new(), Some(deadline))
+                Ends::At(deadline)
             }
         };
         hold.since = now.wall;
-        hold.state = HoldState::Held { token, entries, deadline };
+        hold.state = HoldState::Held { token, ends };
         let (actor, permits) = (hold.actor(), hold.claim.permits());
         self.resources.get_mut(&hold.resource)?.add_holder(token, id, permits);
         if let Some(actor) = actor {
@@ -307,7 +330,7 @@ impl<G: Gate> Machine<G> {
         if claim.permits() > holder.claim.permits() {
             return Err(Refusal::ReentryTooLarge);
         }
-        let HoldState::Held { entries, .. } = &mut holder.state else { return Err(Refusal::HoldNotFound) };
+        let Some(entries) = holder.state.entries_mut() else { return Err(Refusal::HoldNotFound) };
         if entries.len() >= ENTRIES_PER_HOLD_MAX {
             return Err(Refusal::TooManyEntries);
         }
@@ -320,15 +343,15 @@ impl<G: Gate> Machine<G> {
 
     /// Takes a holder or waiter out of everything. Its resource stays, for [`Machine::serve`] to see to. `ended` is what
     /// late calls are told; without it the hold leaves no trace.
-    fn remove(&mut self, id: HoldId, ended: Option<EndReason>) -> Option<Hold> {
+    fn remove(&mut self, id: HoldId, ended: Option<EndReason>) -> Option<Box<Hold>> {
         let hold = self.holds.remove(&id)?;
         match &hold.state {
             HoldState::Waiting(ticket) => self.leave_queue(&hold.resource, *ticket),
-            HoldState::Held { token, deadline, .. } => {
+            HoldState::Held { token, ends } => {
                 if let Some(resource) = self.resources.get_mut(&hold.resource) {
                     resource.remove_holder(*token, hold.claim.permits());
                 }
-                if let Some(deadline) = deadline {
+                if let Ends::At(deadline) = ends {
                     self.deadlines.remove(&(deadline.at, id));
                 }
                 self.gate.leave(id, &hold.resource);
@@ -349,7 +372,7 @@ impl<G: Gate> Machine<G> {
 
     fn leave_queue(&mut self, key: &ResourceKey, ticket: Ticket) {
         if let Some(resource) = self.resources.get_mut(key)
-            && resource.queue.remove(&ticket).is_some()
+            && resource.queue.remove(ticket)
         {
             self.queue_lengths.shrank(resource.queue.len());
         }
@@ -364,12 +387,12 @@ impl<G: Gate> Machine<G> {
                 }
             }
             Party::Session { session, request, .. } => match &hold.state {
-                HoldState::Waiting(_) => self.unlink_request(*session, *request),
-                HoldState::Held { entries, .. } => {
-                    for entry in entries {
+                HoldState::Held { ends: Ends::WithSession(entries), .. } => {
+                    for entry in entries.as_slice() {
                         self.unlink_request(*session, *entry);
                     }
                 }
+                _ => self.unlink_request(*session, *request),
             },
         }
         let Some(actor) = hold.actor() else { return };
@@ -402,14 +425,18 @@ impl<G: Gate> Machine<G> {
 
     fn describe_grant(&self, id: HoldId) -> Option<Grant> {
         let hold = self.holds.get(&id)?;
-        let HoldState::Held { token, entries, deadline } = &hold.state else { return None };
+        let HoldState::Held { token, ends } = &hold.state else { return None };
+        let (entries, lease) = match ends {
+            Ends::WithSession(entries) => (entries.len(), None),
+            Ends::At(Deadline { wall, ttl, .. }) => (1, Some(Lease { ttl: *ttl, expires_at: *wall })),
+        };
         Some(Grant {
             hold: id,
             claim: hold.claim,
             token: *token,
-            entries: u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX),
+            entries: u32::try_from(entries).unwrap_or(u32::MAX),
             acquired_at: hold.since,
-            lease: deadline.map(|Deadline { wall, ttl, .. }| Lease { ttl, expires_at: wall }),
+            lease,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::{Command, HoldState, Machine};
+use super::{Command, Machine};
 use crate::command::{Get, List};
 use crate::gate::Gate;
 use crate::limits::{DESCRIBED_PARTIES_MAX, PAGE_BYTES_MAX};
@@ -55,14 +55,14 @@ impl Command for List {
 
 impl<G: Gate> Machine<G> {
     fn view(&self, key: &ResourceKey, resource: &Resource) -> ResourceView {
-        let waiters = resource.queue.values().take(DESCRIBED_PARTIES_MAX).enumerate();
+        let waiters = resource.queue.iter().take(DESCRIBED_PARTIES_MAX).enumerate();
         ResourceView {
             key: key.clone(),
             limit: (key.kind == Kind::Semaphore).then_some(resource.limit),
             holders: self.holder_views(resource, DESCRIBED_PARTIES_MAX),
             waiters: waiters
-                .filter_map(|(index, id)| {
-                    let hold = self.holds.get(id)?;
+                .filter_map(|(index, (_, id))| {
+                    let hold = self.holds.get(&id)?;
                     let (owner, claim, queued_at) = (hold.owner.clone(), hold.claim, hold.since);
                     Some(WaiterView { owner, claim, queued_at, position: index + 1 })
                 })
@@ -73,16 +73,15 @@ impl<G: Gate> Machine<G> {
     }
 
     pub(super) fn holder_views(&self, resource: &Resource, at_most: usize) -> Vec<HolderView> {
-        let view = |(token, id): &(_, _)| {
-            let hold = self.holds.get(id)?;
-            let HoldState::Held { deadline, .. } = &hold.state else { return None };
+        let view = |(token, id)| {
+            let hold = self.holds.get(&id)?;
             Some(HolderView {
                 owner: hold.owner.clone(),
                 metadata: hold.metadata.clone(),
-                token: *token,
+                token,
                 claim: hold.claim,
                 acquired_at: hold.since,
-                expires_at: deadline.map(|deadline| deadline.wall),
+                expires_at: hold.state.deadline().map(|deadline| deadline.wall),
             })
         };
         resource.holders.iter().take(at_most).filter_map(view).collect()

@@ -54,10 +54,11 @@ impl<G: Gate> Machine<G> {
         let Some(hold) = self.holds.get_mut(&id).filter(|hold| hold.session() == Some(by)) else {
             return Err(self.why_not_held(id, None));
         };
-        let HoldState::Held { entries, .. } = &mut hold.state else { return Err(Refusal::HoldNotFound) };
+        let Some(entries) = hold.state.entries_mut() else { return Err(Refusal::HoldNotFound) };
         if entries.len() > 1 {
             // The oldest: its acquire was answered long ago, while the newest may yet be cancelled.
-            let entry = entries.remove(0);
+            let entry = entries.as_slice()[0];
+            entries.remove(entry);
             let left = u32::try_from(entries.len()).unwrap_or(u32::MAX);
             self.unlink_request(by, entry);
             return Ok(Released { entries: left });
@@ -68,7 +69,7 @@ impl<G: Gate> Machine<G> {
 
     /// Ends a hold on the word of somebody who knows its id. If it belongs to a session, the session is told.
     fn release_whole(&mut self, now: Now, id: HoldId, key: &ResourceKey) -> Result<Released, Refusal> {
-        let of_that = |hold: &&Hold| hold.resource == *key && matches!(hold.state, HoldState::Held { .. });
+        let of_that = |hold: &&Box<Hold>| hold.resource == *key && matches!(hold.state, HoldState::Held { .. });
         let Some(hold) = self.holds.get(&id).filter(of_that) else {
             return Err(self.why_not_held(id, Some(key)));
         };
@@ -82,11 +83,11 @@ impl<G: Gate> Machine<G> {
 
     /// Undoes a grant that its caller never made use of: one entry of a session's hold, or a whole lease.
     fn give_back(&mut self, now: Now, id: HoldId, entry: Option<(SessionId, u64)>) {
-        if let (Some((session, request)), Some(Hold { state: HoldState::Held { entries, .. }, .. })) =
-            (entry, self.holds.get_mut(&id))
+        if let (Some((session, request)), Some(hold)) = (entry, self.holds.get_mut(&id))
+            && let Some(entries) = hold.state.entries_mut()
             && entries.len() > 1
         {
-            entries.retain(|entry| *entry != request);
+            entries.remove(request);
             self.unlink_request(session, request);
             return;
         }

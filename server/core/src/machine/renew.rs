@@ -1,6 +1,6 @@
 //! Renew.
 
-use super::{Command, Deadline, HoldState, Machine};
+use super::{Command, Deadline, Ends, HoldState, Machine};
 use crate::command::{Grant, Refusal, Renew};
 use crate::gate::Gate;
 use crate::time::Now;
@@ -13,8 +13,8 @@ impl Command for Renew {
         let Some(hold) = machine.holds.get_mut(&id).filter(|hold| hold.resource == self.resource) else {
             return Err(machine.why_not_held(id, Some(&self.resource)));
         };
-        let HoldState::Held { deadline, .. } = &mut hold.state else { return Err(Refusal::HoldNotFound) };
-        let Some(deadline) = deadline else { return Err(Refusal::NotALease) };
+        let HoldState::Held { ends, .. } = &mut hold.state else { return Err(Refusal::HoldNotFound) };
+        let Ends::At(deadline) = ends else { return Err(Refusal::NotALease) };
         let old = *deadline;
         let ttl = self.ttl.unwrap_or(old.ttl);
         *deadline = Deadline::after(now, ttl);

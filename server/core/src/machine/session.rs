@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Command, Hold, HoldState, Machine};
+use super::{Command, Ends, Hold, HoldState, Machine};
 use crate::command::{EndReason, EndSession, Party, ResumeSession};
 use crate::gate::Gate;
 use crate::ids::{HoldId, SessionId};
@@ -68,8 +68,10 @@ impl<G: Gate> Machine<G> {
                 return pending.contains(request);
             }
             (_, HoldState::Waiting(_)) => return false,
-            (_, HoldState::Held { entries, .. }) => {
-                let (repeated, answered): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| pending.contains(entry));
+            (_, HoldState::Held { ends: Ends::At(_), .. }) => return false,
+            (_, HoldState::Held { ends: Ends::WithSession(entries), .. }) => {
+                let (repeated, answered): (Vec<_>, Vec<_>) =
+                    entries.as_slice().iter().partition(|entry| pending.contains(entry));
                 let kept = answered.len().min(claimed);
                 if repeated.is_empty() && kept == 0 {
                     return false;

@@ -9,7 +9,7 @@
 //!
 //! # How they speak
 //!
-//! A name hashes to one of 16 partitions, whose keys share a hash tag, so that a Redis Cluster can spread the partitions. Each
+//! A name hashes to one of 4 partitions, whose keys share a hash tag, so that a Redis Cluster can spread the partitions. Each
 //! partition has a task here (`partition`). It carries operations to Redis by one script, many at a time (`scripts/`): all
 //! operations that come while a call is on its way make up the next one. Calls are numbered, and Redis refuses a number that it
 //! has seen, so a call that was delayed or doubled on the way counts once.
@@ -73,8 +73,9 @@ use status::Status;
 use table::{Index, Table};
 use wire::{Script, Target, Wire};
 
-/// How many partitions a server has. A Redis that is in use with another number is refused.
-pub const PARTITIONS: u16 = 16;
+/// How many partitions a server has: enough to spread them over a Cluster, and few, since the operations of a partition
+/// share a call. A Redis that is in use with another number is refused.
+pub const PARTITIONS: u16 = 4;
 
 static OPERATE: LazyLock<Script> = LazyLock::new(|| Script::new(source(), true));
 

@@ -129,7 +129,7 @@ struct Holding {
     /// The same, while it waits.
     place: Option<WaitClaim>,
     state: State,
-    mailbox: mpsc::UnboundedReceiver<Event>,
+    mailbox: mpsc::UnboundedReceiver<Box<Event>>,
     scope: Scope,
     engine: Arc<dyn Engine>,
     own: OwnSession<EngineResult<Acquired>>,
@@ -171,7 +171,7 @@ impl Holding {
                 biased;
                 // First, so that what others give back as the server ends is not granted any more.
                 () = drain.begun() => return Some(self.on_drain()),
-                event = self.mailbox.recv() => return Some(self.on_event(&event?)),
+                event = self.mailbox.recv() => return Some(self.on_event(&*event?)),
                 () = lockstead_clock::sleep_until_some(until) => {
                     if let Some(over) = self.on_wait_over().await {
                         return Some(over);

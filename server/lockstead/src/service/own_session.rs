@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::future::{BoxFuture, Either};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use lockstead_core::{EndReason, EndSession, Event, Scope, SessionId};
 use tokio::sync::mpsc;
 
@@ -27,7 +27,7 @@ pub(super) struct OwnSession<T: Send + 'static> {
 
 impl<T: Send + 'static> OwnSession<T> {
     /// A session that has nothing yet, and the mailbox for its events. To be made before the engines hear of it.
-    pub(super) fn begin(service: &Service, id: SessionId) -> (Self, mpsc::UnboundedReceiver<Event>) {
+    pub(super) fn begin(service: &Service, id: SessionId) -> (Self, mpsc::UnboundedReceiver<Box<Event>>) {
         let mailbox = service.router.open_mailbox(id);
         let (engines, router) = (service.engines.clone(), service.router.clone());
         (Self { id, engines, router, calls: FuturesUnordered::new(), over: false }, mailbox)
@@ -48,6 +48,11 @@ impl<T: Send + 'static> OwnSession<T> {
             Some(answer) => answer,
             None => std::future::pending().await,
         }
+    }
+
+    /// The next of these answers, if it is there already.
+    pub(super) fn answered_now(&mut self) -> Option<T> {
+        self.calls.next().now_or_never().flatten()
     }
 
     /// Hands out the calls that have not been answered yet, for their answers to be passed over.

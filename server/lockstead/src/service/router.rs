@@ -15,7 +15,8 @@ use crate::telemetry::Metrics;
 /// Knows who waits for what. Listens to all engines.
 #[derive(Debug)]
 pub struct Router {
-    sessions: RwLock<HashMap<SessionId, mpsc::UnboundedSender<Event>>>,
+    /// Boxed: a channel has room for dozens of what goes through it, most sessions hear of nothing, and there are many.
+    sessions: RwLock<HashMap<SessionId, mpsc::UnboundedSender<Box<Event>>>>,
     pub(super) waits: Arc<Waits>,
     metrics: Arc<Metrics>,
 }
@@ -28,7 +29,7 @@ impl Router {
 
     /// From now on, the events of a session come out of the returned mailbox. It is unbounded because a session's
     /// events are bounded already: there are at most two for each of its holds.
-    pub(super) fn open_mailbox(&self, session: SessionId) -> mpsc::UnboundedReceiver<Event> {
+    pub(super) fn open_mailbox(&self, session: SessionId) -> mpsc::UnboundedReceiver<Box<Event>> {
         let (sender, mailbox) = mpsc::unbounded_channel();
         self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(session, sender);
         mailbox
@@ -42,7 +43,7 @@ impl Router {
         let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(mailbox) = sessions.get(&session) {
             // A session that has just ended reads no more, and has nothing left to be told about.
-            _ = mailbox.send(event);
+            _ = mailbox.send(Box::new(event));
         }
     }
 }

@@ -181,8 +181,8 @@ impl Script {
     }
 
     fn assert_holders_are_in(&mut self) {
-        let holders = self.machine.resources.values().flat_map(|resource| &resource.holders);
-        let holders: BTreeSet<_> = holders.map(|(_, id)| *id).collect();
+        let holders = self.machine.resources.values().flat_map(|resource| resource.holders.iter());
+        let holders: BTreeSet<_> = holders.map(|(_, id)| id).collect();
         assert_eq!(holders, self.machine.gate().inside);
     }
 

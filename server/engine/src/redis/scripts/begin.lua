@@ -23,9 +23,11 @@ local lease, inbox, waiters_max = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 -- How much one call does of what may be much.
 local CHUNK = 500
 local SWEPT_MAX = 64
--- How many holds a partition remembers that have ended, so that a late renew or release hears why: of all 16 partitions
+-- How many changes wait until they are written together. Lua can pass a few thousand words to a command.
+local UNWRITTEN_MAX = 1000
+-- How many holds a partition remembers that have ended, so that a late renew or release hears why: of all 4 partitions
 -- together as many as other engines remember.
-local ENDED_MAX = 4096
+local ENDED_MAX = 16384
 -- How many holders are named to an acquire that got nothing.
 local NAMED_HOLDERS_MAX = 8
 -- How long the call number of a dead server is remembered, in ms: longer than any network keeps a message.

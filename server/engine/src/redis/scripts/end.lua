@@ -13,6 +13,7 @@ while at < #ARGV do
   end
   results[#results + 1] = operations[letter]()
 end
+write_all()
 if last_token ~= first_token or last_ticket ~= first_ticket then
   call('HSET', META, 'token', string.format('%.0f', last_token), 'ticket', string.format('%.0f', last_ticket))
 end

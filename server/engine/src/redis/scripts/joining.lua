@@ -21,10 +21,10 @@ local function define_joining()
       if within ~= '' then
         first, within = '(' .. session .. within, ''
       end
-      local found, holds = call('ZRANGEBYLEX', SESSION_HOLDS, first, last, 'LIMIT', 0, room), {}
+      local found, holds = members_of(SESSION_HOLDS, first, last, '0', room), {}
       for _, of_session in ipairs(found) do
         local hold = string.sub(of_session, 17)
-        holds[#holds + 1] = { hold, read_hold(hold) }
+        holds[#holds + 1] = { hold, copy_of(read_hold(hold)) }
       end
       shown[#shown + 1], shown[#shown + 2], shown[#shown + 3] = session, attempt, holds
       if #found == room then
@@ -133,12 +133,12 @@ local function define_joining()
     end
     restore(record)
     write_hold(hold, record)
-    call('ZADD', PARTIES, 0, place(record, hold))
+    note(PARTIES, place(record, hold), true)
     if is_lease(record) and record[TOKEN] > 0 then
       call('ZADD', DUE, now + left, 'h' .. hold)
-      call('ZREM', SESSION_HOLDS, record[SESSION] .. hold)
+      note(SESSION_HOLDS, record[SESSION] .. hold, false)
     else
-      call('ZADD', SESSION_HOLDS, 0, record[SESSION] .. hold)
+      note(SESSION_HOLDS, record[SESSION] .. hold, true)
     end
     if record[REQUEST] ~= '' then
       call('HSET', REQUESTS, record[REQUEST], hold)
@@ -205,8 +205,7 @@ local function define_joining()
       attach(session, attempt)
     end
     local from, to = range_of(session)
-    local members =
-      call('ZRANGEBYLEX', SESSION_HOLDS, after == '' and from or '(' .. session .. after, to, 'LIMIT', 0, CHUNK)
+    local members = members_of(SESSION_HOLDS, after == '' and from or '(' .. session .. after, to, '0', CHUNK)
     local holds = {}
     for _, member in ipairs(members) do
       local hold = string.sub(member, 17)
@@ -216,7 +215,7 @@ local function define_joining()
         serve(record[RESOURCE])
         record = read_hold(hold)
       end
-      holds[#holds + 1] = { hold, record }
+      holds[#holds + 1] = { hold, copy_of(record) }
     end
     return { 'V', was_elsewhere and 1 or 0, #members == CHUNK and holds[CHUNK][1] or '', holds }
   end
@@ -228,7 +227,7 @@ local function define_joining()
     local owner, known = owner_of(session)
     if owner == me and known ~= 'x' and tonumber(known) < tonumber(attempt) then
       detach(session, me)
-      call('HSET', SESSIONS, session, server .. attempt .. '+')
+      set_owner(session, server .. attempt .. '+')
       call('ZADD', ATTACHED, 0, server .. session)
       call('ZADD', DUE, 'GT', now + lease, 's' .. server)
     end

@@ -34,14 +34,14 @@ local function define_usual()
     if earlier ~= hold then
       -- It came again by another server, or under another name: the place in the queue goes over to the new one.
       local old_place, old_server = place(record, earlier), owner_of(record[SESSION])
-      call('ZREM', PARTIES, old_place)
-      call('HDEL', HOLDS, earlier)
-      call('ZREM', SESSION_HOLDS, record[SESSION] .. earlier)
+      note(PARTIES, old_place, false)
+      write_hold(earlier, false)
+      note(SESSION_HOLDS, record[SESSION] .. earlier, false)
       tell(old_server, { 'x', earlier })
       record[SESSION], record[ORIGIN] = wanted[SESSION], me
       write_hold(hold, record)
-      call('ZADD', PARTIES, 0, place(record, hold))
-      call('ZADD', SESSION_HOLDS, 0, record[SESSION] .. hold)
+      note(PARTIES, place(record, hold), true)
+      note(SESSION_HOLDS, record[SESSION] .. hold, true)
       call('HSET', REQUESTS, record[REQUEST], hold)
     end
     local answer = { 'Q', position_of(record, hold), record[TICKET] }
@@ -94,14 +94,14 @@ local function define_usual()
       record[TICKET] = last_ticket
       resource.waiters = resource.waiters + 1
       write_hold(hold, record)
-      call('ZADD', PARTIES, 0, place(record, hold))
+      note(PARTIES, place(record, hold), true)
       write_resource(name, resource)
     end
     if request ~= '' then
       call('HSET', REQUESTS, request, hold)
     end
     if ttl == 0 or record[TOKEN] == 0 then
-      call('ZADD', SESSION_HOLDS, 0, session .. hold)
+      note(SESSION_HOLDS, session .. hold, true)
     end
     if record[TOKEN] > 0 then
       return { 'G', record[TOKEN], record[SINCE] }
@@ -175,7 +175,7 @@ local function define_usual()
     record[TTL] = ttl > 0 and ttl or record[TTL]
     write_hold(hold, record)
     call('ZADD', DUE, now + record[TTL], 'h' .. hold)
-    return { 'W', record }
+    return { 'W', copy_of(record) }
   end
 
   -- C: hold, whether to give it back if it is held. Result: X holders (it waited) | K hold token since left ttl (it is
@@ -202,7 +202,7 @@ local function define_usual()
     if not server or (server ~= me and not take_session(session, attempt)) then
       return { 'D', 0 }
     end
-    call('HSET', SESSIONS, session, me .. 'x')
+    set_owner(session, me .. 'x')
     if clear_session(session) then
       return { 'D', 1 }
     end

@@ -24,7 +24,7 @@ local function define_queries()
     local found, size = {}, 0
     local from = after == '' and '[' .. prefix or '(' .. after .. '\1'
     while #found < at_most and size < bytes do
-      local member = call('ZRANGEBYLEX', PARTIES, from, '+', 'LIMIT', 0, 1)[1]
+      local member = members_of(PARTIES, from, '+', '0', 1)[1]
       if not member or string.sub(member, 1, #prefix) ~= prefix then
         break
       end

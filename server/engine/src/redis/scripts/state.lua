@@ -6,13 +6,103 @@ local events = {}
 -- once it is granted.
 local RESOURCE, PERMITS, LIMIT, SESSION, TTL, REQUEST, TOKEN, TICKET, SINCE, ORIGIN, DETAILS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 
+-- What is read is read once, and what is written goes out in as few commands as can be, at the end or before a range is read
+-- that it belongs to: most of what a command costs is the same for one field and for many. `false` stands for what is not there.
+local seen = { [HOLDS] = {}, [RESOURCES] = {}, [SESSIONS] = {} }
+-- By key: fields of `seen` that are to be written; members to be added (true) or removed (false).
+local unwritten = { [HOLDS] = {}, [RESOURCES] = {}, [PARTIES] = {}, [SESSION_HOLDS] = {} }
+local unwritten_count = 0
+
+-- A resource as it is kept.
+local function as_text(resource)
+  return string.format('%d %d %d %d', resource.limit, resource.used, resource.holders, resource.waiters)
+end
+
+local function say(command, words, count)
+  if count > 1 then
+    call(command, unpack(words, 1, count))
+  end
+end
+
+local function write_fields(key, encode)
+  if not next(unwritten[key]) then
+    return
+  end
+  local set, set_count, deleted, deleted_count = { key }, 1, { key }, 1
+  for field in pairs(unwritten[key]) do
+    local value = seen[key][field]
+    if value then
+      set[set_count + 1], set[set_count + 2] = field, encode(value)
+      set_count = set_count + 2
+    else
+      deleted_count = deleted_count + 1
+      deleted[deleted_count] = field
+    end
+  end
+  unwritten[key] = {}
+  say('HSET', set, set_count)
+  say('HDEL', deleted, deleted_count)
+end
+
+local function write_members(key)
+  if not next(unwritten[key]) then
+    return
+  end
+  local added, added_count, removed, removed_count = { key }, 1, { key }, 1
+  for member, is_added in pairs(unwritten[key]) do
+    if is_added then
+      added[added_count + 1], added[added_count + 2] = '0', member
+      added_count = added_count + 2
+    else
+      removed_count = removed_count + 1
+      removed[removed_count] = member
+    end
+  end
+  unwritten[key] = {}
+  say('ZADD', added, added_count)
+  say('ZREM', removed, removed_count)
+end
+
+local function write_all()
+  write_fields(HOLDS, cmsgpack.pack)
+  write_fields(RESOURCES, as_text)
+  write_members(PARTIES)
+  write_members(SESSION_HOLDS)
+  unwritten_count = 0
+end
+
+local function note(key, field, is_there)
+  unwritten[key][field] = is_there
+  unwritten_count = unwritten_count + 1
+  if unwritten_count == UNWRITTEN_MAX then
+    write_all()
+  end
+end
+
+-- Members of PARTIES or SESSION_HOLDS, in order.
+local function members_of(key, from, to, offset, at_most)
+  write_members(key)
+  return call('ZRANGEBYLEX', key, from, to, 'LIMIT', offset, at_most)
+end
+
+-- Whoever changes a record writes it, too. What goes into a result is a copy, since the record may change again in this call.
 local function read_hold(hold)
-  local packed = call('HGET', HOLDS, hold)
-  return packed and cmsgpack.unpack(packed)
+  local record = seen[HOLDS][hold]
+  if record == nil then
+    local packed = call('HGET', HOLDS, hold)
+    record = packed and cmsgpack.unpack(packed)
+    seen[HOLDS][hold] = record
+  end
+  return record
 end
 
 local function write_hold(hold, record)
-  call('HSET', HOLDS, hold, cmsgpack.pack(record))
+  seen[HOLDS][hold] = record
+  note(HOLDS, hold, true)
+end
+
+local function copy_of(record)
+  return { unpack(record) }
 end
 
 local function is_lease(record)
@@ -20,21 +110,22 @@ local function is_lease(record)
 end
 
 local function read_resource(name)
-  local text = call('HGET', RESOURCES, name)
-  if not text then
-    return nil
+  local resource = seen[RESOURCES][name]
+  if resource == nil then
+    local text = call('HGET', RESOURCES, name)
+    if text then
+      local limit, used, holders, waiters = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
+      resource =
+        { limit = tonumber(limit), used = tonumber(used), holders = tonumber(holders), waiters = tonumber(waiters) }
+    end
+    seen[RESOURCES][name] = resource or false
   end
-  local limit, used, holders, waiters = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
-  return { limit = tonumber(limit), used = tonumber(used), holders = tonumber(holders), waiters = tonumber(waiters) }
+  return resource
 end
 
 local function write_resource(name, resource)
-  if resource.holders == 0 and resource.waiters == 0 then
-    call('HDEL', RESOURCES, name)
-  else
-    call('HSET', RESOURCES, name,
-      string.format('%d %d %d %d', resource.limit, resource.used, resource.holders, resource.waiters))
-  end
+  seen[RESOURCES][name] = (resource.holders > 0 or resource.waiters > 0) and resource
+  note(RESOURCES, name, true)
 end
 
 -- A party's place among all: by resource, holders before waiters, each in their order.
@@ -43,15 +134,15 @@ local function place(record, hold)
   if rank == 0 then
     tag, rank = 'w', record[TICKET]
   end
-  return record[RESOURCE] .. '\0' .. tag .. string.format('%016.0f', rank) .. hold
+  return record[RESOURCE] .. '\0' .. tag .. string.format('%016d', rank) .. hold
 end
 
 local function holders_of(name, at_most)
-  return call('ZRANGEBYLEX', PARTIES, '[' .. name .. '\0h', '(' .. name .. '\0i', 'LIMIT', 0, at_most)
+  return members_of(PARTIES, '[' .. name .. '\0h', '(' .. name .. '\0i', '0', at_most)
 end
 
 local function waiters_of(name, offset, at_most)
-  return call('ZRANGEBYLEX', PARTIES, '[' .. name .. '\0w', '(' .. name .. '\0x', 'LIMIT', offset, at_most)
+  return members_of(PARTIES, '[' .. name .. '\0w', '(' .. name .. '\0x', offset, at_most)
 end
 
 local function hold_at(place_of_it)
@@ -59,6 +150,7 @@ local function hold_at(place_of_it)
 end
 
 local function position_of(record, hold)
+  write_members(PARTIES)
   return call('ZLEXCOUNT', PARTIES, '[' .. record[RESOURCE] .. '\0w', '[' .. place(record, hold))
 end
 
@@ -78,7 +170,11 @@ end
 -- The server of a session, and the client's count of its resumes; `x` instead of a count while the session is ending. And
 -- whether another server has given it to that one, which has not asked for it yet.
 local function owner_of(session)
-  local text = call('HGET', SESSIONS, session)
+  local text = seen[SESSIONS][session]
+  if text == nil then
+    text = call('HGET', SESSIONS, session)
+    seen[SESSIONS][session] = text
+  end
   if not text then
     return nil
   end
@@ -86,12 +182,18 @@ local function owner_of(session)
   return string.sub(text, 1, 16), attempt, given == '+'
 end
 
+local function set_owner(session, text)
+  seen[SESSIONS][session] = text
+  call('HSET', SESSIONS, session, text)
+end
+
 local function attach(session, attempt)
-  call('HSET', SESSIONS, session, me .. attempt)
+  set_owner(session, me .. attempt)
   call('ZADD', ATTACHED, 0, me .. session)
 end
 
 local function detach(session, server)
+  seen[SESSIONS][session] = false
   call('HDEL', SESSIONS, session)
   call('ZREM', ATTACHED, server .. session)
 end
@@ -138,17 +240,17 @@ end
 local function become_holder(hold, record, resource)
   last_token = next_token()
   if record[TICKET] > 0 then
-    call('ZREM', PARTIES, place(record, hold))
+    note(PARTIES, place(record, hold), false)
     resource.waiters = resource.waiters - 1
     if is_lease(record) then
-      call('ZREM', SESSION_HOLDS, record[SESSION] .. hold)
+      note(SESSION_HOLDS, record[SESSION] .. hold, false)
     end
   end
   record[TOKEN], record[TICKET], record[SINCE] = last_token, 0, now_us
   resource.used = resource.used + record[PERMITS]
   resource.holders = resource.holders + 1
   write_hold(hold, record)
-  call('ZADD', PARTIES, 0, place(record, hold))
+  note(PARTIES, place(record, hold), true)
   if is_lease(record) then
     call('ZADD', DUE, now + record[TTL], 'h' .. hold)
   end
@@ -169,16 +271,15 @@ local function serve(name)
     end
     local hold = hold_at(head)
     local record = read_hold(hold)
-    if resource.holders == 0 then
-      -- Whoever had set another limit is gone, and that was lost.
-      resource.limit = record[LIMIT]
-    end
-    if record[LIMIT] ~= resource.limit or resource.used + record[PERMITS] > resource.limit then
+    -- Without holders, whoever had set another limit is gone, and that was lost.
+    local limit = resource.holders == 0 and record[LIMIT] or resource.limit
+    if record[LIMIT] ~= limit or resource.used + record[PERMITS] > limit then
       break
     end
     local server, attempt = owner_of(record[SESSION])
     local lives = server and attempt ~= 'x' and call('HGET', SERVERS, server) == epoch
     if lives and tell(server, { 'g', hold, next_token(), now_us }) then
+      resource.limit = limit
       become_holder(hold, record, resource)
       changed = true
     else
@@ -215,8 +316,8 @@ end
 -- Takes a holder or waiter out of everything. The caller serves its resource afterwards.
 local function remove(hold, record, reason)
   local resource = read_resource(record[RESOURCE])
-  call('HDEL', HOLDS, hold)
-  call('ZREM', PARTIES, place(record, hold))
+  write_hold(hold, false)
+  note(PARTIES, place(record, hold), false)
   if record[TOKEN] > 0 then
     resource.used = resource.used - record[PERMITS]
     resource.holders = resource.holders - 1
@@ -231,7 +332,7 @@ local function remove(hold, record, reason)
     end
   end
   if not is_lease(record) or record[TOKEN] == 0 then
-    call('ZREM', SESSION_HOLDS, record[SESSION] .. hold)
+    note(SESSION_HOLDS, record[SESSION] .. hold, false)
   end
   if reason and record[TOKEN] > 0 then
     remember_end(hold, record, reason)
@@ -242,7 +343,7 @@ end
 -- Returns whether there are more.
 local function clear_session(session)
   local from, to = range_of(session)
-  local members = call('ZRANGEBYLEX', SESSION_HOLDS, from, to, 'LIMIT', 0, CHUNK)
+  local members = members_of(SESSION_HOLDS, from, to, '0', CHUNK)
   local touched = {}
   for _, member in ipairs(members) do
     local hold = string.sub(member, 17)
@@ -269,7 +370,7 @@ local function sweep_server(server)
       return true
     end
     local session = string.sub(member, 17)
-    call('HSET', SESSIONS, session, server .. 'x')
+    set_owner(session, server .. 'x')
     if clear_session(session) then
       return false
     end

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lockstead_api::v1::LossReason;
+use lockstead_clock::Timer;
 use lockstead_core::{EndReason, Event, IfGranted, Time};
 use tokio::sync::mpsc;
 
@@ -25,7 +26,7 @@ use crate::service::error::Error;
 use crate::service::own_session::OwnSession;
 use crate::telemetry::metrics::SessionEnd;
 
-/// Messages read in one go before events and the clock have their turn.
+/// Messages, or answers, read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
 
 /// What the task owns.
@@ -50,8 +51,9 @@ pub(super) struct Actor {
     pub(super) to_repeat: HashSet<u64>,
     /// Another server has it, or had it, and it has not been resumed here yet.
     pub(super) was_elsewhere: bool,
-    mailbox: mpsc::UnboundedReceiver<Event>,
-    attaches: mpsc::Receiver<Attach>,
+    mailbox: mpsc::UnboundedReceiver<Box<Event>>,
+    timer: Timer,
+    attaches: mpsc::Receiver<Box<Attach>>,
 }
 
 /// How a session ends.
@@ -109,7 +111,7 @@ impl Actor {
     pub(super) fn new(
         service: Caller,
         session: Arc<Session>,
-        attaches: mpsc::Receiver<Attach>,
+        attaches: mpsc::Receiver<Box<Attach>>,
         was_elsewhere: bool,
     ) -> Self {
         let (own, mailbox) = OwnSession::begin(&service, session.id);
@@ -128,6 +130,7 @@ impl Actor {
             to_repeat: HashSet::new(),
             was_elsewhere,
             mailbox,
+            timer: Timer::default(),
             attaches,
         }
     }
@@ -156,7 +159,7 @@ impl Actor {
         let (mut begun, mut over) = (pin!(drain.begun()), pin!(drain.over()));
         let mut told_to_move = false;
         loop {
-            let timer = self.next_timer();
+            let due = self.next_timer();
             let step = tokio::select! {
                 biased;
                 () = &mut over => Some(self.end_by_drain()),
@@ -166,11 +169,11 @@ impl Actor {
                     None
                 }
                 // Never `None`: the router keeps the other end until `finish`.
-                Some(event) = self.mailbox.recv() => self.on_event(event),
-                done = self.own.answered() => { self.on_done(done); None }
+                Some(event) = self.mailbox.recv() => self.on_event(*event),
+                done = self.own.answered() => { self.on_answers(done); None }
                 heard = hear(&mut self.attachment) => self.on_heard(heard),
-                Some(attach) = self.attaches.recv() => self.on_attach(attach),
-                () = lockstead_clock::sleep_until_some(timer) => self.on_timer(),
+                Some(attach) = self.attaches.recv() => self.on_attach(*attach),
+                () = self.timer.until(due) => self.on_timer(),
             };
             if let Some(end) = step {
                 return end;
@@ -242,6 +245,15 @@ impl Actor {
         }
     }
 
+    /// Sees to an answer of an engine, and to those that have come with it.
+    fn on_answers(&mut self, first: Done) {
+        self.on_done(first);
+        for _ in 1..MESSAGES_IN_A_ROW {
+            let Some(done) = self.own.answered_now() else { return };
+            self.on_done(done);
+        }
+    }
+
     fn on_broken(&mut self) -> Option<End> {
         self.detach();
         match self.session.options.on_disconnect {
@@ -308,7 +320,8 @@ impl Actor {
     /// Who comes to resume it just now comes too late.
     fn turn_away(&mut self, end: End) {
         self.attaches.close();
-        while let Ok(Attach { inbound, outbound, .. }) = self.attaches.try_recv() {
+        while let Ok(attach) = self.attaches.try_recv() {
+            let Attach { inbound, outbound, .. } = *attach;
             let error = match end {
                 End::Drained | End::Left => Error::Draining,
                 // It has come back, and finds the session at the next attempt.

@@ -38,7 +38,8 @@ pub(super) struct Session {
     opened_at: WallTime,
     pub(super) attached: AtomicBool,
     pub(super) waiting: AtomicUsize,
-    attaches: mpsc::Sender<Attach>,
+    /// Boxed, for a channel has room for dozens, and hardly ever there is one.
+    attaches: mpsc::Sender<Box<Attach>>,
     /// What it counts against its caller's quota, for as long as it lives.
     _claim: Option<SessionClaim>,
 }
@@ -94,7 +95,7 @@ impl Caller {
         // The actor answers on the new stream; if it has ended, so has the session, here.
         let gone =
             if self.engines.outlive_server() { Error::BackendUnavailable(ON_THE_MOVE) } else { Error::SessionNotFound };
-        session.attaches.send(Attach { resume, inbound, outbound }).await.map_err(|_| gone)
+        session.attaches.send(Box::new(Attach { resume, inbound, outbound })).await.map_err(|_| gone)
     }
 
     /// Whoever does not say who it is has its principal for an owner.
@@ -192,7 +193,7 @@ impl Session {
         key: SharedKey,
         options: SessionOptions,
         claim: Option<SessionClaim>,
-    ) -> (Arc<Self>, mpsc::Receiver<Attach>) {
+    ) -> (Arc<Self>, mpsc::Receiver<Box<Attach>>) {
         let (attaches, arriving) = mpsc::channel(1);
         let session = Self {
             id,
