@@ -74,7 +74,8 @@ impl TlsFiles {
         self.path("ca.pem")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// One of `ca.pem`, `server.pem` and `server.key`.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
