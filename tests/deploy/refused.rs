@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use crate::chart::render;
 
 /// Name, values, and what the sentence says. Values are above those of a chart that could be installed, with Redis.
-fn cases() -> Vec<(&'static str, Value, &'static str)> {
+type Case = (&'static str, Value, &'static str);
+
+/// Which values exclude or need each other.
+fn of_several_values() -> Vec<Case> {
     vec![
-        // What values exclude or need each other.
         ("nothing", json!({"cluster": {"enabled": false}}), "nothing is enabled"),
         ("no choice", json!({"insecure": false}), "who may use the locks? Set access.existingSecret"),
         (
@@ -68,7 +70,12 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
             json!({"test": {"tokenAudience": "a", "tokenSecret": {"name": "b"}}}),
             "test.tokenSecret and test.tokenAudience",
         ),
-        // What the schema knows by itself.
+    ]
+}
+
+/// What the schema knows by itself.
+fn of_one_value() -> Vec<Case> {
+    vec![
         ("a typing error", json!({"replicas": 3}), "additional properties 'replicas' not allowed"),
         ("a deep typing error", json!({"redis": {"minAck": 1}}), "'minAck' not allowed"),
         ("no servers", json!({"cluster": {"replicas": 0}}), "/cluster/replicas"),
@@ -88,7 +95,7 @@ fn cases() -> Vec<(&'static str, Value, &'static str)> {
 #[test]
 fn bad_values_are_refused_with_a_sentence() {
     let ground = json!({"insecure": true, "redis": {"existingSecret": "redis"}});
-    let cases = cases();
+    let cases = [of_several_values(), of_one_value()].concat();
     let with_ground = |values: &Value| {
         let mut all = ground.clone();
         merge(&mut all, values);
