@@ -7,8 +7,8 @@ use crate::chart::render;
 /// Name, values, and what the sentence says. Values are above those of a chart that could be installed, with Redis.
 type Case = (&'static str, Value, &'static str);
 
-/// Values that exclude or need each other.
-fn together() -> Vec<Case> {
+/// Which values exclude or need each other.
+fn of_several_values() -> Vec<Case> {
     vec![
         ("nothing", json!({"cluster": {"enabled": false}}), "nothing is enabled"),
         ("no choice", json!({"insecure": false}), "who may use the locks? Set access.existingSecret"),
@@ -74,7 +74,7 @@ fn together() -> Vec<Case> {
 }
 
 /// What the schema knows by itself.
-fn by_themselves() -> Vec<Case> {
+fn of_one_value() -> Vec<Case> {
     vec![
         ("a typing error", json!({"replicas": 3}), "additional properties 'replicas' not allowed"),
         ("a deep typing error", json!({"redis": {"minAck": 1}}), "'minAck' not allowed"),
@@ -95,7 +95,7 @@ fn by_themselves() -> Vec<Case> {
 #[test]
 fn bad_values_are_refused_with_a_sentence() {
     let ground = json!({"insecure": true, "redis": {"existingSecret": "redis"}});
-    let cases = [together(), by_themselves()].concat();
+    let cases = [of_several_values(), of_one_value()].concat();
     let with_ground = |values: &Value| {
         let mut all = ground.clone();
         merge(&mut all, values);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use lockstead_tests::{Server, lockstead, serve};
+use lockstead_tests::{Server, TlsFiles, lockstead, serve};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -102,6 +102,49 @@ fn a_server_starts_with_the_settings_of_a_trial() {
     let mut server = Server::start_as(command);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Settings and secrets as pods have them, but for where they are.
+#[test]
+fn a_server_with_access_control_and_tls_serves_the_chart_s_own_test() {
+    let made = Command::new(lockstead()).args(["token", "tester"]).output().unwrap();
+    let rule = "[[rule]]\nwho = [\"tester\"]\nmay = [\"acquire\", \"read\"]\nprefix = \"helm-test\"\n";
+    let access = format!("{}\n{rule}", String::from_utf8(made.stderr).unwrap());
+    let own = json!({"tokenSecret": {"name": "token"}});
+    let values = json!({"access": {"inline": access}, "tls": {"existingSecret": "tls"}, "test": own});
+    let rendered = render_one(None, values);
+
+    let (folder, files) = (tempfile::tempdir().unwrap(), TlsFiles::make());
+    let put = |path: &str, content: &[u8]| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let string = |value: &Value| value.as_str().unwrap().to_owned();
+    put(
+        "access/access.toml",
+        string(&rendered.one("Secret", "demo-lockstead-access")["stringData"]["access.toml"]).as_bytes(),
+    );
+    put("token/token", &made.stdout);
+    for (path, made) in [("tls/tls.crt", "server.pem"), ("tls/tls.key", "server.key"), ("tls/ca.crt", "ca.pem")] {
+        put(path, &std::fs::read(files.path(made)).unwrap());
+    }
+    let here = |path: &str| path.replace("/run/secrets/lockstead", folder.path().to_str().unwrap());
+    let settings = string(&rendered.one("ConfigMap", "demo-lockstead-cluster")["data"]["lockstead.toml"]);
+    let settings = put("lockstead.toml", here(&settings).as_bytes());
+    let mut command = serve();
+    command.arg("--listen=127.0.0.1:0").arg("--config").arg(settings);
+    let server = Server::start_as(command);
+
+    let pod = &rendered.one("Pod", "demo-lockstead-test")["spec"]["containers"][0];
+    let mut test = Command::new(lockstead());
+    test.args(items(&pod["args"]).map(string)).env("PATH", lockstead().parent().unwrap());
+    test.envs(items(&pod["env"]).map(|variable| (string(&variable["name"]), here(&string(&variable["value"])))));
+    let told = test.env("LOCKSTEAD_SERVER", format!("https://{}", server.address())).output().unwrap();
+    assert!(told.status.success() && !told.stdout.is_empty(), "{told:?}");
+    let refused = test.env_remove("LOCKSTEAD_TOKEN_FILE").output().unwrap();
+    assert_eq!(refused.status.code(), Some(77), "{refused:?}");
 }
 
 /// The pod of `helm test`, run by hand.
