@@ -6,7 +6,7 @@ use std::path::Path;
 use lockstead_tests::{Logged, Server};
 use tokio::process::Command;
 
-const SECONDS: &str = "20";
+const SECONDS: &str = "15";
 const SCHEMATHESIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/schemathesis");
 const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hostile/schemathesis");
 const TOKEN: &str = "fuzzer";
