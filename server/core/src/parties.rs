@@ -63,6 +63,7 @@ impl Holders {
 
 /// In order of arrival.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "a place for a pointer instead of three words, in a million resources")]
 pub(crate) struct Queue(Option<Box<BTreeMap<Ticket, HoldId>>>);
 
 impl Queue {

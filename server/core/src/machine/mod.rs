@@ -284,9 +284,8 @@ impl<G: Gate> Machine<G> {
 
     /// Turns a re-entrant waiter into one more entry of `held`, if that covers it.
     fn merge_waiter(&mut self, held: HoldId, waiter: HoldId, ticket: Ticket) {
-        let Some(hold) = self.holds.get(&waiter) else { return };
-        let Party::Session { session, request, .. } = hold.party else { return };
-        let claim = hold.claim;
+        let Some((party, claim)) = self.holds.get(&waiter).map(|hold| (&hold.party, hold.claim)) else { return };
+        let &Party::Session { session, request, .. } = party else { return };
         let Ok(grant) = self.reenter(held, request, claim) else { return };
         if let Some(hold) = self.holds.remove(&waiter) {
             if let Some(of_actor) = hold.actor().and_then(|actor| self.actors.get_mut(&actor)) {

@@ -69,8 +69,8 @@ impl<G: Gate> Machine<G> {
 
     /// Ends a hold on the word of somebody who knows its id. If it belongs to a session, the session is told.
     fn release_whole(&mut self, now: Now, id: HoldId, key: &ResourceKey) -> Result<Released, Refusal> {
-        let of_that = |hold: &&Box<Hold>| hold.resource == *key && matches!(hold.state, HoldState::Held { .. });
-        let Some(hold) = self.holds.get(&id).filter(of_that) else {
+        let of_that = |hold: &&Hold| hold.resource == *key && matches!(hold.state, HoldState::Held { .. });
+        let Some(hold) = self.holds.get(&id).map(Box::as_ref).filter(of_that) else {
             return Err(self.why_not_held(id, Some(key)));
         };
         if let Some(session) = hold.session() {

@@ -67,8 +67,7 @@ impl<G: Gate> Machine<G> {
             (Party::Session { request, .. }, HoldState::Waiting(_)) => {
                 return pending.contains(request);
             }
-            (_, HoldState::Waiting(_)) => return false,
-            (_, HoldState::Held { ends: Ends::At(_), .. }) => return false,
+            (_, HoldState::Waiting(_) | HoldState::Held { ends: Ends::At(_), .. }) => return false,
             (_, HoldState::Held { ends: Ends::WithSession(entries), .. }) => {
                 let (repeated, answered): (Vec<_>, Vec<_>) =
                     entries.as_slice().iter().partition(|entry| pending.contains(entry));
