@@ -265,6 +265,7 @@ mod tests {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
     /// For how long a connection lives whose client says this and nothing more.
+    #[expect(clippy::disallowed_methods, reason = "the test stops this clock")]
     async fn lives_for(said: &[u8], app: Router) -> Duration {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         client.write_all(said).await.unwrap();

@@ -74,6 +74,16 @@ impl TlsFiles {
         self.path("ca.pem")
     }
 
+    /// The server's certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.path("server.pem")
+    }
+
+    /// The certificate's private key.
+    pub fn key(&self) -> PathBuf {
+        self.path("server.key")
+    }
+
     /// One of `ca.pem`, `server.pem` and `server.key`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
