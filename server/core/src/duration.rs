@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Milliseconds in a unit, by its name.
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
+/// The longest time that can be read has so many in milliseconds.
+const WHOLE_MAX_DIGITS: usize = 17;
+
 /// Reads a number with a unit: `ms`, `s`, `m`, `h` or `d`; the number may have up to three decimals. The error is a
 /// sentence that says what is expected.
 pub fn parse(text: &str) -> Result<Duration, String> {
@@ -15,7 +18,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(digits);
     let (_, unit_millis) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
-    if whole.is_empty() || whole.len() > 12 || decimals.is_empty() || decimals.len() > 3 || decimals.contains('.') {
+    if whole.is_empty()
+        || whole.len() > WHOLE_MAX_DIGITS
+        || decimals.is_empty()
+        || decimals.len() > 3
+        || decimals.contains('.')
+    {
         return Err(wrong());
     }
     let thousandths = format!("{whole}{decimals:0<3}").parse::<u64>().map_err(|_| wrong())?;
@@ -57,6 +65,10 @@ mod tests {
         }
         assert_eq!(parse("1.5s").unwrap(), Duration::from_millis(1500));
         assert_eq!(parse("0.25ms").unwrap(), Duration::from_micros(250));
+        for long in ["80822081.220d", "999999999999.999s", "18446744073709551ms"] {
+            let read = parse(long).unwrap();
+            assert_eq!(parse(&format(read)), Ok(read), "{long}");
+        }
         assert_eq!(format(Duration::from_secs(90)), "90s");
         assert_eq!(format(Duration::from_secs(120)), "2m");
     }
@@ -77,7 +89,8 @@ mod tests {
             "1e3s",
             "5S",
             "１s",
-            "9999999999999s",
+            "99999999999999s",
+            "018446744073709551ms",
             "999999999999d",
             &huge,
         ] {

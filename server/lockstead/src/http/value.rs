@@ -166,7 +166,7 @@ impl Text for HoldId {
 }
 
 const NO_CONTROLS_PATTERN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
-const DURATION_PATTERN: &str = r"^[0-9]{1,12}(\.[0-9]{1,3})?(ms|s|m|h|d)$";
+const DURATION_PATTERN: &str = r"^[0-9]{1,17}(\.[0-9]{1,3})?(ms|s|m|h|d)$";
 
 impl<T: Text> PartialSchema for Checked<T> {
     fn schema() -> RefOr<Schema> {
