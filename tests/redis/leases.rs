@@ -28,6 +28,17 @@ async fn any_server_can_renew_and_release() {
     }
 }
 
+/// Both go out in one call, which writes once.
+#[tokio::test]
+async fn of_two_renewals_at_once_each_hears_its_own() {
+    let [a] = servers_on_shared().await;
+    let lease = a.granted(a.ask_lease("x", EXCLUSIVE, LONG)).await;
+    let renewals = [LONG, LONG / 2].map(|ttl| a.renew(lease.hold, a.lock("x"), ttl));
+    let renewed = futures::future::join_all(renewals).await;
+    let ttls = renewed.into_iter().map(|grant| grant.unwrap().lease.unwrap().ttl);
+    assert_eq!(ttls.collect::<Vec<_>>(), [LONG, LONG / 2]);
+}
+
 #[tokio::test]
 async fn of_two_deadlines_the_renewed_one_counts_wherever_it_was_renewed() {
     let [a, b, c] = servers_on_shared().await;
