@@ -53,8 +53,8 @@ fn files_that_can_not_be_used_stop_the_start() {
     is_refused(&["--access", "/nowhere/access.toml"], "/nowhere/access.toml");
     is_refused(&["--access", &empty], "nobody could be let in");
     is_refused(&["--access", &wrong], "token of `ci`");
-    is_refused(&["--tls-cert", &empty], "--tls-cert is of no use without --tls-key");
-    is_refused(&["--tls-client-ca", &empty], "--tls-client-ca is of no use");
+    is_refused(&["--tls-cert", &empty], "--tls-cert needs --tls-key");
+    is_refused(&["--tls-client-ca", &empty], "--tls-client-ca needs");
     is_refused(&["--tls-cert", &empty, "--tls-key", &empty], "no certificate");
 }
 

@@ -9,6 +9,7 @@ mod keys;
 mod quotas;
 mod routes;
 mod rules;
+mod session;
 mod setup;
 mod tls;
 mod tokens;

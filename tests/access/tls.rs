@@ -64,7 +64,7 @@ async fn certificates_and_tokens_have_rules() {
     let authority = Authority::new();
     let (ca, folder) = (authority.path(), tempfile::tempdir().unwrap());
     let access = folder.path().join("access.toml");
-    let rules = "[certificate]\nprefix = 'cert:'\n[[rule]]\nwho = ['group:sellers']\nmay = ['acquire']\nprefix = 'shop'\n\
+    let rules = "[certificate]\nprefix = 'cert:'\n[[rule]]\nwho = ['group:sellers', 'group:cert:sellers']\nmay = ['acquire']\nprefix = 'shop'\n\
                  [[rule]]\nwho = ['cert:boss']\nmay = ['read']\n";
     std::fs::write(&access, format!("{}{rules}", entry(SHOP, "shop", "groups = ['sellers']\n"))).unwrap();
     let server = start(&authority, &["--tls-client-ca", ca.to_str().unwrap(), "--access", access.to_str().unwrap()]);

@@ -1,47 +1,32 @@
 //! Tokens of the file, and what becomes of streams that were opened with them.
 
-use lockstead_api::v1::lock_service_client::LockServiceClient;
-use lockstead_api::v1::{
-    OnDisconnect as WireOnDisconnect, OpenSession, ResumeSession, SessionRequest, session_request, session_response,
-};
-use lockstead_client::{Error, ErrorReason};
+use lockstead_api::v1::session_response::Message;
+use lockstead_client::{Error, ErrorReason, OnDisconnect};
 use lockstead_tests::eventually;
 use reqwest::{Client, StatusCode};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Request;
 
+use crate::session::{Session, acquire};
 use crate::setup::{ADMIN, Guarded, SHOP, entry};
-
-type Stream = (mpsc::UnboundedSender<SessionRequest>, tonic::Streaming<lockstead_api::v1::SessionResponse>);
-
-async fn stream(server: &Guarded, token: &str, first: session_request::Message) -> Stream {
-    let mut client = LockServiceClient::connect(server.server.url.clone()).await.unwrap();
-    let (messages, outgoing) = mpsc::unbounded_channel();
-    messages.send(SessionRequest { message: Some(first) }).unwrap();
-    let mut request = Request::new(UnboundedReceiverStream::new(outgoing));
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    (messages, client.session(request).await.unwrap().into_inner())
-}
 
 /// Opens a session as one, and resumes it as another; with what that is refused.
 pub(crate) async fn resume_as(server: &Guarded, first: &str, second: &str) -> Option<ErrorReason> {
-    let options = OpenSession { on_disconnect: WireOnDisconnect::Keep.into(), ..OpenSession::default() };
-    let (_first, mut replies) = stream(server, first, session_request::Message::Open(options)).await;
-    let Some(session_response::Message::Opened(opened)) = replies.message().await.unwrap().unwrap().message else {
-        panic!("not opened");
-    };
-    let resume = ResumeSession {
-        session_id: opened.session_id,
-        resume_secret: opened.resume_secret,
-        attempt: 1,
-        ..ResumeSession::default()
-    };
-    let (_second, mut replies) = stream(server, second, session_request::Message::Resume(resume)).await;
-    match replies.message().await {
-        Ok(_) => None,
-        Err(status) => Some(ErrorReason::of(&status)),
-    }
+    let (_first, opened) = Session::open(server, first, OnDisconnect::Keep).await;
+    Session::resume(server, second, &opened, &[]).await.1
+}
+
+/// Else a client that brings the new token in time would be locked out by the old one.
+#[tokio::test]
+async fn a_resumed_session_goes_on_with_the_credentials_that_resumed_it() {
+    let server = Guarded::start();
+    let (_first, opened) = Session::open(&server, SHOP, OnDisconnect::Keep).await;
+    let text = std::fs::read_to_string(server.access_file()).unwrap();
+    let old = entry(SHOP, "shop", "groups = ['sellers']\n");
+    std::fs::write(server.access_file(), text.replace(&old, &entry("new", "shop", "groups = ['sellers']\n"))).unwrap();
+    eventually("the new token is known", async || server.client("new").connect().await.is_ok()).await;
+    let (mut second, refused) = Session::resume(&server, "new", &opened, &[]).await;
+    assert_eq!(refused, None);
+    second.say(acquire(1, "shop/a"));
+    assert!(matches!(second.hears().await, Message::Acquired(_)));
 }
 
 #[tokio::test]
@@ -109,4 +94,15 @@ async fn a_page_of_another_site_changes_nothing() {
     assert!(refused.text().await.unwrap().contains("PERMISSION_DENIED"));
     let own = acquire(server.url.clone()).send().await.unwrap();
     assert_eq!(own.status(), StatusCode::OK, "nobody had it");
+}
+
+/// A page can let its own name lead to this machine, and then be of the same site.
+#[tokio::test]
+async fn a_server_for_this_machine_is_not_asked_by_other_names() {
+    let server = lockstead_tests::Server::start();
+    let get = |host: &str| Client::new().get(format!("{}/v1/locks", server.url)).header("host", host).send();
+    let refused = get("evil.example:7420").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(refused.text().await.unwrap().contains("127.0.0.1"));
+    assert_eq!(get("localhost:7420").await.unwrap().status(), StatusCode::OK);
 }

@@ -116,7 +116,8 @@ impl Server {
         let router = Arc::new(Router::new(metrics.clone()));
         let Started { engine, node, misconfigured } = start(router.clone())?;
         let listener = bind(&settings.listen, &addresses, settings.max_connections)?;
-        let gate = Gate::new(access.clone(), metrics.clone());
+        let is_local = addresses.iter().all(|address| is_loopback(address.ip()));
+        let gate = Gate::new(access.clone(), is_local, metrics.clone());
         let engines = Engines::new(engine).with_node(node);
         let service = Service::new(engines, router, metrics.clone(), Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;

@@ -13,12 +13,14 @@ pub struct Certificate {
     /// The first URI among its names, as SPIFFE has it; else its first DNS name, else its common name.
     name: Option<String>,
     organizations: Vec<String>,
+    /// Its last second, since 1970. A connection may outlive it.
+    not_after: i64,
 }
 
 /// How principals are made of certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Naming {
-    /// Stands before the name, so that no other kind of credentials can name the same.
+    /// Stands before the name and the groups, so that no other kind of credentials can name the same.
     pub(super) prefix: String,
 }
 
@@ -38,15 +40,24 @@ impl Certificate {
         Self {
             name: uri.or(dns).or(common).filter(|name| !name.is_empty()).map(str::to_owned),
             organizations: organizations.map(str::to_owned).collect(),
+            not_after: certificate.validity().not_after.timestamp(),
         }
     }
+}
+
+fn now() -> i64 {
+    i64::try_from(lockstead_clock::wall_time().as_micros() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 impl Naming {
     pub(super) fn principal(&self, certificate: &Certificate) -> Result<Principal, Unauthenticated> {
         let nameless = Unauthenticated::BadCredentials("the client certificate has no name that can be used");
         let name = certificate.name.as_ref().ok_or(nameless)?;
-        Ok(Principal { name: format!("{}{name}", self.prefix), groups: certificate.organizations.clone() })
+        if certificate.not_after < now() {
+            return Err(Unauthenticated::BadCredentials("the client certificate has expired"));
+        }
+        let groups = certificate.organizations.iter().map(|group| format!("{}{group}", self.prefix)).collect();
+        Ok(Principal { name: format!("{}{name}", self.prefix), groups })
     }
 }
 

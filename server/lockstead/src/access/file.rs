@@ -1,6 +1,7 @@
 //! The access file as it is written, and its way to a policy.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::http::Uri;
 use lockstead_core::Scope;
@@ -99,17 +100,41 @@ fn groups() -> String {
 }
 
 /// Reads an access file. The error says what is wrong with it, and nothing that is secret.
-pub(super) fn parse(text: &str) -> Result<Policy, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+pub(super) fn parse(text: &str, known: &[Issuer]) -> Result<Policy, String> {
+    let file: File = toml::from_str(text).map_err(|error| without_values(text, &error))?;
     let tokens = file.tokens.into_iter().map(token).collect::<Result<Vec<_>, _>>()?;
-    let issuers = file.issuers.into_iter().map(issuer).collect::<Result<Vec<_>, _>>()?;
+    let issuers = file.issuers.into_iter().map(|table| issuer(table, known)).collect::<Result<Vec<_>, _>>()?;
     let rules = file.rules.into_iter().map(rule).collect::<Result<Vec<_>, _>>()?;
     let quotas = file.quotas.into_iter().map(quota).collect::<Result<Vec<_>, _>>()?;
     let certificates = file.certificate.map(|table| Naming { prefix: table.prefix });
     if tokens.is_empty() && issuers.is_empty() && certificates.is_none() {
         return Err("it has no [[token]], no [[jwt]] and no [certificate], so nobody could be let in".to_owned());
     }
+    let has_tokens = !tokens.is_empty();
+    let prefixes = issuers.iter().map(|issuer| issuer.prefix.as_str());
+    check_prefixes(has_tokens, prefixes.chain(certificates.iter().map(|naming| naming.prefix.as_str())).collect())?;
     Ok(Policy { tokens, issuers, certificates, rules, quotas })
+}
+
+/// What is wrong and where, without the line itself or a value in it, which may be a token.
+fn without_values(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+    let told: String =
+        error.message().split('"').enumerate().filter(|(at, _)| at % 2 == 0).map(|(_, part)| part).collect();
+    format!("line {line}: {told}")
+}
+
+/// Nobody may have the name, or the groups, that somebody has who is known in another way.
+fn check_prefixes(has_tokens: bool, mut prefixes: Vec<&str>) -> Result<(), String> {
+    let is_alone = !has_tokens && prefixes.len() == 1;
+    prefixes.sort_unstable();
+    let is_doubtful = prefixes.contains(&"") || prefixes.windows(2).any(|pair| pair[0] == pair[1]);
+    if is_alone || !is_doubtful {
+        return Ok(());
+    }
+    let why = "there is more than one way to be known, so each [[jwt]] and the [certificate] needs a prefix of its own, such as \
+               prefix = \"k8s:\"; else a name or group of one could stand for that of another";
+    Err(why.to_owned())
 }
 
 fn token(table: TokenTable) -> Result<Entry, String> {
@@ -128,7 +153,7 @@ fn token(table: TokenTable) -> Result<Entry, String> {
     Ok(Entry { digest, principal: Principal { name: principal, groups }, expires })
 }
 
-fn issuer(table: JwtTable) -> Result<Issuer, String> {
+fn issuer(table: JwtTable, known: &[Issuer]) -> Result<Issuer, String> {
     let of = format!("the [[jwt]] of `{}`", table.issuer);
     if table.issuer.is_empty() || table.audience.is_empty() || table.audience.iter().any(String::is_empty) {
         return Err(format!("{of} must name an issuer and an audience"));
@@ -137,22 +162,35 @@ fn issuer(table: JwtTable) -> Result<Issuer, String> {
         (Some(path), None) => Source::File(path),
         (None, Some(address)) => {
             let address = address.parse::<Uri>().ok().filter(|address| address.host().is_some());
-            let address = address.ok_or_else(|| format!("{of} has a jwks_url that is none"))?;
-            let authorities = table.jwks_ca.as_deref().map(crate::tls::read_authorities).transpose();
-            let authorities = authorities.map_err(|error| format!("{of}: {error}"))?;
-            let web = Web::new(address, authorities, table.jwks_token_file).map_err(|why| format!("{of}: {why}"))?;
-            Source::Web(Box::new(web))
+            let address =
+                address.ok_or_else(|| format!("{of} has a jwks_url that is no address; write https://HOST/PATH"))?;
+            let is_near =
+                address.host().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]");
+            if address.scheme_str() != Some("https") && !is_near {
+                return Err(format!(
+                    "{of} has a jwks_url without TLS, so anybody on the way could be the issuer; write https://"
+                ));
+            }
+            let web = Web { address, authorities: table.jwks_ca, token: table.jwks_token_file };
+            web.client().map_err(|why| format!("{of}: {why}"))?;
+            Source::Web(web)
         }
         _ => return Err(format!("{of} must say where its keys are: either jwks_url or jwks_file")),
     };
     Ok(Issuer {
         name: table.issuer,
         audience: table.audience,
-        keys: KeySet::new(source),
+        keys: keys_from(source, known),
         principal_claim: table.principal_claim,
         groups_claim: table.groups_claim,
         prefix: table.prefix,
     })
+}
+
+/// Those that are there already, if they come from the same place: it may be out of reach just now.
+fn keys_from(source: Source, known: &[Issuer]) -> Arc<KeySet> {
+    let same = known.iter().find(|issuer| *issuer.keys.source() == source);
+    same.map_or_else(|| Arc::new(KeySet::new(source)), |issuer| issuer.keys.clone())
 }
 
 fn rule(table: RuleTable) -> Result<Rule, String> {
@@ -197,14 +235,15 @@ mod tests {
              [[rule]]\nwho = ['group:builders']\nmay = ['acquire', 'read']\nprefix = 'ci/'\nscopes = ['cluster']\n\
              [[quota]]\nwho = ['*']\nholds = 5"
         );
-        let policy = parse(&text).unwrap();
+        let policy = parse(&text, &[]).unwrap();
         let ci = &policy.tokens[0].principal;
         assert!(policy.allows(ci, Action::Acquire, Scope::Cluster, "ci/a"));
         assert!(!policy.allows(ci, Action::Acquire, Scope::Node, "ci/a"));
         assert!(!policy.allows(ci, Action::Administer, Scope::Cluster, "ci/a"));
         assert!(!policy.allows(ci, Action::Acquire, Scope::Cluster, "other"));
         assert_eq!(policy.quota(ci), &Quota { holds: Some(5), ..Quota::NONE });
-        assert!(policy.knows_token(&Digest::of("abc")) && !policy.knows_token(&Digest::of("abd")));
+        assert_eq!(policy.owner_of(&Digest::of("abc")), Some(ci));
+        assert_eq!(policy.owner_of(&Digest::of("abd")), None);
     }
 
     #[tokio::test]
@@ -223,11 +262,16 @@ mod tests {
             (&format!("{token}[[quota]]\nwho = ['ci']\nholds = -1"), "-1"),
             ("[[jwt]]\nissuer = 'i'\naudience = ['a']", "either jwks_url or jwks_file"),
             ("[[jwt]]\nissuer = 'i'\naudience = []\njwks_file = '/k'", "an audience"),
-            ("[[jwt]]\nissuer = 'i'\naudience = ['a']\njwks_url = '/k'", "jwks_url that is none"),
+            ("lockstead_hunter2", "line 1: "),
+            ("a = 1\nsha256 = hunter2", "line 2: "),
+            (&format!("{token}groups = 'hunter2'"), "line 4: "),
+            (&format!("{token}[certificate]"), "a prefix of its own"),
+            ("[[jwt]]\nissuer = 'i'\naudience = ['a']\njwks_url = 'http://k/keys'", "without TLS"),
+            ("[[jwt]]\nissuer = 'i'\naudience = ['a']\njwks_url = '/k'", "jwks_url that is no address"),
             ("[[jwt]]\nissuer = 'i'\naudience = ['a']\njwks_url = 'https://k'\njwks_ca = '/nowhere'", "/nowhere"),
         ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(told), "{text}: {error}");
+            let error = parse(text, &[]).unwrap_err();
+            assert!(error.contains(told) && !error.contains("hunter2"), "{text}: {error}");
         }
     }
 }

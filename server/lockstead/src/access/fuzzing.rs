@@ -10,5 +10,5 @@ static IDLE: LazyLock<Option<Runtime>> = LazyLock::new(|| Builder::new_current_t
 /// Reads an access file.
 pub fn read_access(text: &str) {
     let Some(_inside) = IDLE.as_ref().map(Runtime::enter) else { return };
-    _ = super::file::parse(text);
+    _ = super::file::parse(text, &[]);
 }

@@ -1,5 +1,6 @@
 //! The gate before all routes, of gRPC and HTTP alike: who is not let in goes no further.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -10,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tonic::Status;
 
 use super::credentials::Credentials;
-use super::{Access, Certificate, Identity, Unauthenticated};
+use super::{Access, Certificate, Identity, Unauthenticated, log_refusal};
 use crate::http::problem;
 use crate::service::Error;
 use crate::telemetry::Metrics;
@@ -25,19 +26,24 @@ const OPEN_SERVICE: &str = "/grpc.health.v1.Health/";
 pub struct Gate {
     /// `None`: everybody is let in.
     access: Option<Arc<Access>>,
+    /// Only this machine can reach the server, so that is what its address must say.
+    is_local: bool,
     metrics: Arc<Metrics>,
 }
 
 impl Gate {
     /// A gate that lets in whom this knows, or, without it, everybody.
-    pub fn new(access: Option<Arc<Access>>, metrics: Arc<Metrics>) -> Self {
-        Self { access, metrics }
+    pub fn new(access: Option<Arc<Access>>, is_local: bool, metrics: Arc<Metrics>) -> Self {
+        Self { access, is_local, metrics }
     }
 
     /// What is to be proved before a request may go on; `None` if nobody is asked.
     fn wanted(&self, request: &Request) -> Result<Option<(&Arc<Access>, Credentials)>, Error> {
         if !request.method().is_safe() && comes_from_elsewhere(request.uri(), request.headers()) {
             return Err(Error::ForeignPage);
+        }
+        if self.access.is_none() && self.is_local && !names_this_machine(request.uri(), request.headers()) {
+            return Err(Error::ForeignHost);
         }
         let path = request.uri().path();
         let is_open = OPEN.contains(&path) || path.starts_with(OPEN_SERVICE);
@@ -73,6 +79,7 @@ async fn let_in(access: &Arc<Access>, credentials: Credentials) -> Result<Identi
 
 fn refuse(metrics: &Metrics, headers: &HeaderMap, error: Error) -> Response {
     metrics.refused(&error);
+    log_refusal(None, &error);
     if is_grpc(headers) {
         return Status::from(error).into_http();
     }
@@ -95,10 +102,25 @@ fn comes_from_elsewhere(uri: &Uri, headers: &HeaderMap) -> bool {
         return true;
     }
     let Some(origin) = headers.get(ORIGIN) else { return false };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.or(uri.authority().map(axum::http::uri::Authority::as_str));
+    let host = host_of(uri, headers);
     let of_origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
     of_origin.is_none() || of_origin != host
+}
+
+/// Whether a request was sent to an address that is this machine's whatever DNS says. A web page can let its own name lead here,
+/// and its reader's browser takes the server for a part of that page then.
+fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let Some(host) = host_of(uri, headers) else { return true };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_localhost = name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
+    address.map_or(is_localhost, |address| address.to_canonical().is_loopback())
+}
+
+/// The host that a request is for; HTTP/1 has it in a header, HTTP/2 in the address.
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
+    host.or(uri.authority().map(axum::http::uri::Authority::as_str))
 }
 
 #[cfg(test)]
@@ -124,5 +146,28 @@ mod tests {
         }
         let map = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("http://a:7420"))]);
         assert!(!comes_from_elsewhere(&Uri::from_static("http://a:7420/x"), &map), "HTTP/2 has no Host");
+    }
+
+    #[test]
+    fn a_name_that_leads_here_is_not_this_machine() {
+        for (host, is_here) in [
+            ("127.0.0.1:7420", true),
+            ("127.3.2.1", true),
+            ("[::1]:7420", true),
+            ("[::1]", true),
+            ("localhost:7420", true),
+            ("LOCALHOST", true),
+            ("a.localhost:1", true),
+            ("evil.example:7420", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("10.0.0.1:7420", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+            assert_eq!(names_this_machine(&Uri::from_static("/v1/info"), &headers), is_here, "{host}");
+        }
+        assert!(names_this_machine(&Uri::from_static("/"), &HeaderMap::new()), "HTTP/1.0");
+        assert!(!names_this_machine(&Uri::from_static("http://evil.example/"), &HeaderMap::new()));
     }
 }

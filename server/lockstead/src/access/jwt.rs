@@ -1,5 +1,7 @@
 //! JSON Web Tokens: those of OIDC providers and of Kubernetes' service accounts.
 
+use std::sync::Arc;
+
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{AlgorithmFamily, Validation, decode, decode_header};
@@ -19,12 +21,12 @@ pub(super) struct Issuer {
     pub(super) name: String,
     /// A token must be for one of these.
     pub(super) audience: Vec<String>,
-    pub(super) keys: KeySet,
+    pub(super) keys: Arc<KeySet>,
     /// What of a token names its owner.
     pub(super) principal_claim: String,
     /// What of it lists the owner's groups.
     pub(super) groups_claim: String,
-    /// Stands before the name, so that no other kind of credentials can name the same.
+    /// Stands before the name and the groups, so that no other kind of credentials can name the same.
     pub(super) prefix: String,
 }
 
@@ -62,7 +64,8 @@ impl Issuer {
         let nameless = Unauthenticated::BadCredentials("the token does not name its owner");
         let name = claims.get(&self.principal_claim).and_then(Value::as_str).filter(|name| !name.is_empty());
         let groups = claims.get(&self.groups_claim).and_then(Value::as_array);
-        let groups = groups.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let groups = groups.into_iter().flatten().filter_map(Value::as_str);
+        let groups = groups.map(|group| format!("{}{group}", self.prefix)).collect();
         Ok(Principal { name: format!("{}{}", self.prefix, name.ok_or(nameless)?), groups })
     }
 }

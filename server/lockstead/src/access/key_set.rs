@@ -27,24 +27,26 @@ const FETCH_WITHIN: Duration = Duration::from_secs(5);
 const BYTES_MAX: usize = 1 << 20;
 
 /// Where keys are published.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     File(PathBuf),
-    Web(Box<Web>),
+    Web(Web),
 }
 
-/// An address, and how to go there.
-#[derive(Clone, Debug)]
+/// An address, and files that say how to go there. They are read for each fetch, since they may be renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Web {
     pub(super) address: Uri,
-    pub(super) client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    /// A file with a token to show there, as Kubernetes may want it.
+    /// To be trusted instead of the system's.
+    pub(super) authorities: Option<PathBuf>,
+    /// A token to show there, as Kubernetes may want it.
     pub(super) token: Option<PathBuf>,
 }
 
 /// The keys as they were last, and a task that looks for newer ones. The task ends with this value.
 #[derive(Debug)]
 pub(super) struct KeySet {
+    source: Source,
     keys: watch::Receiver<Fetched>,
     wanted: Arc<Notify>,
 }
@@ -68,8 +70,12 @@ impl KeySet {
     pub(super) fn new(source: Source) -> Self {
         let (fetched, keys) = watch::channel(Fetched::default());
         let wanted = Arc::new(Notify::new());
-        tokio::spawn(keep_fresh(source, fetched, wanted.clone()));
-        Self { keys, wanted }
+        tokio::spawn(keep_fresh(source.clone(), fetched, wanted.clone()));
+        Self { source, keys, wanted }
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// The key with this id. Without one, the only key there is.
@@ -160,14 +166,11 @@ impl Source {
 }
 
 impl Web {
-    /// `authorities` are certificates to trust instead of the system's.
-    pub(super) fn new(
-        address: Uri,
-        authorities: Option<rustls::RootCertStore>,
-        token: Option<PathBuf>,
-    ) -> Result<Self, String> {
+    /// What goes there.
+    pub(super) fn client(&self) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String> {
         let builder = HttpsConnectorBuilder::new();
-        let builder = if let Some(roots) = authorities {
+        let builder = if let Some(path) = &self.authorities {
+            let roots = crate::tls::read_authorities(path).map_err(|error| error.to_string())?;
             let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider());
             let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
             builder.with_tls_config(config.with_root_certificates(roots).with_no_client_auth())
@@ -175,8 +178,7 @@ impl Web {
             let builder = builder.with_provider_and_native_roots(crate::tls::provider().as_ref().clone());
             builder.map_err(|error| format!("the system's certificates can't be read: {error}"))?
         };
-        let client = Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build());
-        Ok(Self { address, client, token })
+        Ok(Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build()))
     }
 
     async fn get(&self) -> Result<Bytes, String> {
@@ -189,7 +191,7 @@ impl Web {
             header.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, header);
         }
-        let answer = self.client.request(request).await.map_err(|error| {
+        let answer = self.client()?.request(request).await.map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             cause.unwrap_or_else(|| error.to_string())
         })?;

@@ -17,7 +17,8 @@ mod token;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lockstead_core::{Name, ResourceKey, Scope};
 use thiserror::Error;
@@ -25,7 +26,7 @@ use thiserror::Error;
 pub use certificate::Certificate;
 pub use gate::{Gate, guard};
 pub use policy::{Action, Principal};
-pub use quota::{Claim, OverQuota, SessionClaim, WaitClaim};
+pub use quota::{Counted, CountedSession, CountedWait, OverQuota};
 pub use token::Token;
 
 use credentials::Credentials;
@@ -39,7 +40,7 @@ pub enum Unauthenticated {
     #[error("this server wants to know who asks: send a header `Authorization: Bearer TOKEN`, or a client certificate")]
     NoCredentials,
     /// What it said is not known, or not good any more.
-    #[error("these credentials are not good here: {0}")]
+    #[error("these credentials are not good here: {0}; whoever keeps the server's access file can give you others")]
     BadCredentials(&'static str),
     /// What would prove it can't be had now.
     #[error("the keys of the token's issuer can't be had just now, so nobody can tell whether the token is good")]
@@ -84,8 +85,8 @@ pub struct AccessFileError {
 #[derive(Debug)]
 pub struct Access {
     policy: RwLock<Arc<Policy>>,
-    /// Of those who have something at the moment.
-    usages: Mutex<HashMap<String, Weak<Usage>>>,
+    /// Of those who have something, or asked a moment ago.
+    usages: Mutex<HashMap<String, Arc<Usage>>>,
 }
 
 /// Who asks. Cheap to clone.
@@ -105,7 +106,7 @@ struct Known {
 impl Access {
     /// As the file says.
     pub fn load(path: &Path) -> Result<Self, AccessFileError> {
-        Ok(Self::with(read(path)?))
+        Ok(Self::with(read(path, &[])?))
     }
 
     /// Whoever has a good client certificate may do everything.
@@ -119,7 +120,7 @@ impl Access {
 
     /// Goes on with what the file says now. If it can't be used, nothing changes.
     pub fn reload(&self, path: &Path) -> Result<(), AccessFileError> {
-        let policy = Arc::new(read(path)?);
+        let policy = Arc::new(read(path, &self.policy().issuers)?);
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
@@ -138,23 +139,32 @@ impl Access {
 
     fn usage(&self, principal: &Principal) -> Arc<Usage> {
         let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(usage) = usages.get(&principal.name).and_then(Weak::upgrade) {
-            return usage;
+        if let Some(usage) = usages.get(&principal.name) {
+            return usage.clone();
         }
         // Names come from outside, and there may be many.
         if usages.len() == usages.capacity() {
-            usages.retain(|_, usage| usage.strong_count() > 0);
+            let now = lockstead_clock::time();
+            usages.retain(|_, usage| !usage.is_over(now));
         }
-        let usage = Arc::<Usage>::default();
-        usages.insert(principal.name.clone(), Arc::downgrade(&usage));
-        usage
+        usages.entry(principal.name.clone()).or_default().clone()
     }
 }
 
-fn read(path: &Path) -> Result<Policy, AccessFileError> {
+/// Keys that are known for an issuer stay known.
+fn read(path: &Path, known: &[jwt::Issuer]) -> Result<Policy, AccessFileError> {
     let wrong = |what| AccessFileError { path: path.to_owned(), what };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
-    file::parse(&text).map_err(|what| wrong(format!("is wrong: {what}")))
+    file::parse(&text, known).map_err(|what| wrong(format!("is wrong: {what}")))
+}
+
+/// Tells the log of a refusal. Whoever is refused may come again at once, so of those within a second it is the first.
+pub(crate) fn log_refusal(principal: Option<&str>, error: &dyn std::fmt::Display) {
+    static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
+    let second = lockstead_clock::time().as_micros() / 1_000_000;
+    if LAST_SECOND.swap(second, Ordering::Relaxed) != second {
+        tracing::warn!(principal, %error, "a request was refused, and perhaps more within this second");
+    }
 }
 
 impl Identity {
@@ -214,10 +224,12 @@ impl Identity {
     ) -> Result<(), Denied> {
         let Some(known) = &self.0 else { return Ok(()) };
         let policy = known.access.policy();
-        if known.token.is_some_and(|token| !policy.knows_token(&token)) {
-            return Err(Denied::Revoked);
-        }
-        if allows(&policy, &known.principal) {
+        // What the file says of a token's owner now, not when it was shown.
+        let principal = match &known.token {
+            Some(token) => policy.owner_of(token).filter(|owner| owner.name == known.principal.name),
+            None => Some(&known.principal),
+        };
+        if allows(&policy, principal.ok_or(Denied::Revoked)?) {
             return Ok(());
         }
         Err(Denied::Forbidden { principal: known.principal.name.clone(), action, what: what() })
@@ -229,24 +241,24 @@ impl Identity {
             .map_or(Ok(()), |counted| counted)
     }
 
-    /// Counts a session, until the claim is dropped.
-    pub fn claim_session(&self) -> Result<Option<SessionClaim>, OverQuota> {
-        self.counted(Usage::claim_session).transpose()
+    /// Counts a session, for as long as the value lives.
+    pub fn count_session(&self) -> Result<Option<CountedSession>, OverQuota> {
+        self.counted(Usage::count_session).transpose()
     }
 
-    /// Counts a hold that is asked for, until the claim is dropped.
-    pub fn claim_hold(&self) -> Result<Option<Claim>, OverQuota> {
-        self.counted(Usage::claim_hold).transpose()
+    /// Counts a hold that is asked for, for as long as the value lives.
+    pub fn count_hold(&self) -> Result<Option<Counted>, OverQuota> {
+        self.counted(Usage::count_hold).transpose()
     }
 
     /// Counts a hold that it has already.
-    pub fn claim_held(&self) -> Option<Claim> {
-        self.0.as_ref().map(|known| known.usage.claim_held())
+    pub fn count_held(&self) -> Option<Counted> {
+        self.0.as_ref().map(|known| known.usage.count_held())
     }
 
-    /// Counts a place in a queue, until the claim is dropped.
-    pub fn claim_wait(&self, scope: Scope, resource: ResourceKey) -> Result<Option<WaitClaim>, OverQuota> {
-        self.counted(|usage, quota| usage.claim_wait(quota, scope, resource)).transpose()
+    /// Counts a place in a queue, for as long as the value lives.
+    pub fn count_wait(&self, scope: Scope, resource: ResourceKey) -> Result<Option<CountedWait>, OverQuota> {
+        self.counted(|usage, quota| usage.count_wait(quota, scope, resource)).transpose()
     }
 
     fn counted<T>(&self, count: impl FnOnce(&Arc<Usage>, &quota::Quota) -> T) -> Option<T> {

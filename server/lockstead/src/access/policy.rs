@@ -20,7 +20,7 @@ pub enum Action {
     Acquire,
     /// See who holds and who waits.
     Read,
-    /// See and end what is others'.
+    /// See what concerns others: the sessions of the server.
     Administer,
 }
 
@@ -106,9 +106,9 @@ impl Policy {
         }
     }
 
-    /// Whether a token is still good.
-    pub(super) fn knows_token(&self, digest: &Digest) -> bool {
-        token::find(&self.tokens, digest).is_some_and(|entry| !entry.is_expired())
+    /// Whose a token is, if it is still good.
+    pub(super) fn owner_of(&self, digest: &Digest) -> Option<&Principal> {
+        token::find(&self.tokens, digest).filter(|entry| !entry.is_expired()).map(|entry| &entry.principal)
     }
 
     pub(super) fn allows(&self, principal: &Principal, action: Action, scope: Scope, name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Quotas: how much one principal may use of one server. What is counted is a claim, and ends with it.
+//! Quotas: how much one principal may use of one server. What is counted is a value, and counts while it lives.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstead_core::{ResourceKey, Scope, Time};
-use serde::Deserialize;
 use thiserror::Error;
 
 /// Most of what a principal may have at once; `None` is no bound.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Quota {
     pub(super) sessions: Option<u32>,
     /// Holds and waiters together.
@@ -62,15 +61,15 @@ struct Bucket {
 
 /// A hold, or an acquire that may become one.
 #[derive(Debug)]
-pub struct Claim(Arc<Usage>);
+pub struct Counted(Arc<Usage>);
 
 /// A session.
 #[derive(Debug)]
-pub struct SessionClaim(Arc<Usage>);
+pub struct CountedSession(Arc<Usage>);
 
 /// A place in a queue.
 #[derive(Debug)]
-pub struct WaitClaim {
+pub struct CountedWait {
     usage: Arc<Usage>,
     of: Option<(Scope, ResourceKey)>,
 }
@@ -80,7 +79,16 @@ impl Quota {
         Self { sessions: None, holds: None, waiters_per_name: None, requests_per_second: None };
 }
 
+/// A bucket that nobody took from for so long is full again, whatever its size.
+const BUCKET_FULL_AFTER: Duration = Duration::from_secs(1);
+
 impl Usage {
+    /// Whether there is nothing to remember. It is not in use if nobody else has it.
+    pub(super) fn is_over(self: &Arc<Self>, now: Time) -> bool {
+        let at = self.rate.lock().unwrap_or_else(PoisonError::into_inner).at;
+        Arc::strong_count(self) == 1 && at.is_none_or(|at| now.since(at) >= BUCKET_FULL_AFTER)
+    }
+
     pub(super) fn count_request(&self, quota: &Quota, now: Time) -> Result<(), OverQuota> {
         let Some(most) = quota.requests_per_second else { return Ok(()) };
         let mut bucket = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,29 +103,29 @@ impl Usage {
         Ok(())
     }
 
-    pub(super) fn claim_session(self: &Arc<Self>, quota: &Quota) -> Result<SessionClaim, OverQuota> {
+    pub(super) fn count_session(self: &Arc<Self>, quota: &Quota) -> Result<CountedSession, OverQuota> {
         take(&self.sessions, quota.sessions, "sessions")?;
-        Ok(SessionClaim(self.clone()))
+        Ok(CountedSession(self.clone()))
     }
 
-    pub(super) fn claim_hold(self: &Arc<Self>, quota: &Quota) -> Result<Claim, OverQuota> {
+    pub(super) fn count_hold(self: &Arc<Self>, quota: &Quota) -> Result<Counted, OverQuota> {
         take(&self.holds, quota.holds, "holds and waiters")?;
-        Ok(Claim(self.clone()))
+        Ok(Counted(self.clone()))
     }
 
     /// One that it has already, and may go on having.
-    pub(super) fn claim_held(self: &Arc<Self>) -> Claim {
+    pub(super) fn count_held(self: &Arc<Self>) -> Counted {
         self.holds.fetch_add(1, Ordering::Relaxed);
-        Claim(self.clone())
+        Counted(self.clone())
     }
 
-    pub(super) fn claim_wait(
+    pub(super) fn count_wait(
         self: &Arc<Self>,
         quota: &Quota,
         scope: Scope,
         resource: ResourceKey,
-    ) -> Result<WaitClaim, OverQuota> {
-        let Some(most) = quota.waiters_per_name else { return Ok(WaitClaim { usage: self.clone(), of: None }) };
+    ) -> Result<CountedWait, OverQuota> {
+        let Some(most) = quota.waiters_per_name else { return Ok(CountedWait { usage: self.clone(), of: None }) };
         let of = (scope, resource);
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiters.entry(of.clone()).or_default();
@@ -128,7 +136,7 @@ impl Usage {
             return Err(OverQuota::Full { what: "waiters for one name", most });
         }
         *count += 1;
-        Ok(WaitClaim { usage: self.clone(), of: Some(of) })
+        Ok(CountedWait { usage: self.clone(), of: Some(of) })
     }
 }
 
@@ -140,19 +148,19 @@ fn take(count: &AtomicU32, most: Option<u32>, what: &'static str) -> Result<(), 
     Ok(())
 }
 
-impl Drop for Claim {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.holds.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for SessionClaim {
+impl Drop for CountedSession {
     fn drop(&mut self) {
         self.0.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for WaitClaim {
+impl Drop for CountedWait {
     fn drop(&mut self) {
         let Some(of) = self.of.take() else { return };
         let mut waiters = self.usage.waiters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,32 +180,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_end_when_they_are_dropped() {
+    fn what_is_dropped_counts_no_more() {
         let (usage, quota) = (Arc::<Usage>::default(), Quota { holds: Some(2), sessions: Some(1), ..Quota::NONE });
-        let first = usage.claim_hold(&quota).unwrap();
-        let _second = usage.claim_hold(&quota).unwrap();
-        assert_eq!(usage.claim_hold(&quota).unwrap_err(), OverQuota::Full { what: "holds and waiters", most: 2 });
+        let first = usage.count_hold(&quota).unwrap();
+        let _second = usage.count_hold(&quota).unwrap();
+        assert_eq!(usage.count_hold(&quota).unwrap_err(), OverQuota::Full { what: "holds and waiters", most: 2 });
         drop(first);
-        usage.claim_hold(&quota).unwrap();
-        let session = usage.claim_session(&quota).unwrap();
-        assert!(usage.claim_session(&quota).is_err());
+        usage.count_hold(&quota).unwrap();
+        let session = usage.count_session(&quota).unwrap();
+        assert!(usage.count_session(&quota).is_err());
         drop(session);
-        assert!(usage.claim_session(&quota).is_ok());
+        assert!(usage.count_session(&quota).is_ok());
     }
 
     #[test]
     fn waiters_are_counted_by_name() {
         let (usage, quota) = (Arc::<Usage>::default(), Quota { waiters_per_name: Some(1), ..Quota::NONE });
         let key = |name: &str| ResourceKey { kind: Kind::Lock, name: Name::parse(name).unwrap() };
-        let first = usage.claim_wait(&quota, Scope::Cluster, key("a")).unwrap();
-        assert!(usage.claim_wait(&quota, Scope::Cluster, key("a")).is_err());
-        assert!(usage.claim_wait(&quota, Scope::Cluster, key("b")).is_ok());
-        assert!(usage.claim_wait(&quota, Scope::Node, key("a")).is_ok());
+        let first = usage.count_wait(&quota, Scope::Cluster, key("a")).unwrap();
+        assert!(usage.count_wait(&quota, Scope::Cluster, key("a")).is_err());
+        assert!(usage.count_wait(&quota, Scope::Cluster, key("b")).is_ok());
+        assert!(usage.count_wait(&quota, Scope::Node, key("a")).is_ok());
         drop(first);
-        assert!(usage.claim_wait(&quota, Scope::Cluster, key("a")).is_ok());
+        assert!(usage.count_wait(&quota, Scope::Cluster, key("a")).is_ok());
         assert!(usage.waiters.lock().unwrap().is_empty());
         let none = Quota { waiters_per_name: Some(0), ..Quota::NONE };
-        assert!(usage.claim_wait(&none, Scope::Cluster, key("a")).is_err());
+        assert!(usage.count_wait(&none, Scope::Cluster, key("a")).is_err());
         assert!(usage.waiters.lock().unwrap().is_empty());
     }
 

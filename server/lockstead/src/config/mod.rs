@@ -22,6 +22,7 @@ use crate::tls::TlsFiles;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
 const DEFAULT_MAX_CONNECTIONS: usize = 50_000;
+const CONNECTIONS_MAX: usize = 1_000_000;
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server's flags. Each can also be a variable or stand in the file; what is nearer to the command line wins.
@@ -38,8 +39,8 @@ pub struct ServeArgs {
     /// Let everybody who can reach --listen do everything
     ///
     /// Without it, and without --access or --tls-client-ca, the server listens on loopback only.
-    #[arg(long, env = "LOCKSTEAD_INSECURE")]
-    pub insecure: bool,
+    #[arg(long, env = "LOCKSTEAD_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure: Option<bool>,
 
     /// A second address, plain HTTP, for /healthz, /readyz and /metrics alone, without credentials [default: none]
     #[arg(long, value_name = "ADDR", env = "LOCKSTEAD_MONITOR_LISTEN")]
@@ -139,8 +140,7 @@ pub struct ServeArgs {
 #[serde(deny_unknown_fields)]
 struct File {
     listen: Option<String>,
-    #[serde(default)]
-    insecure: bool,
+    insecure: Option<bool>,
     monitor_listen: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -210,8 +210,13 @@ pub enum ConfigError {
     /// The address is none.
     #[error("`{0}` is no address to listen on; write a host and a port, such as 127.0.0.1:7420 or [::1]:7420")]
     Listen(String),
+    /// None, or more than a process can have.
+    #[error(
+        "--max-connections {0} can't be used; it is a number from 1 to {CONNECTIONS_MAX}, and {DEFAULT_MAX_CONNECTIONS} unless given"
+    )]
+    MaxConnections(usize),
     /// Some of the files for TLS, but not all that it takes.
-    #[error("{0} is of no use without {1}")]
+    #[error("{0} needs {1} beside it; give both or neither")]
     Tls(&'static str, &'static str),
     /// It can't be reached as it was said.
     #[error("--redis: {0}")]
@@ -252,7 +257,7 @@ impl Settings {
         }
         Ok(Self {
             listen,
-            insecure: args.insecure || file.insecure,
+            insecure: args.insecure.or(file.insecure).unwrap_or_default(),
             monitor_listen,
             tls: tls_files(
                 args.tls_cert.or(file.tls_cert),
@@ -260,7 +265,7 @@ impl Settings {
                 args.tls_client_ca.or(file.tls_client_ca),
             )?,
             access: args.access.or(file.access),
-            max_connections: args.max_connections.or(file.max_connections).unwrap_or(DEFAULT_MAX_CONNECTIONS),
+            max_connections: connections_max(args.max_connections.or(file.max_connections))?,
             drain_timeout: args.drain_timeout.or(file.drain_timeout).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             log_format: args.log_format.or(file.log_format).unwrap_or_default(),
             redis: Redis::new(redis::Said {
@@ -275,6 +280,14 @@ impl Settings {
                 args.trace_sample_ratio.or(file.trace_sample_ratio),
             )?,
         })
+    }
+}
+
+fn connections_max(said: Option<usize>) -> Result<usize, ConfigError> {
+    match said {
+        None => Ok(DEFAULT_MAX_CONNECTIONS),
+        Some(most @ 1..=CONNECTIONS_MAX) => Ok(most),
+        Some(most) => Err(ConfigError::MaxConnections(most)),
     }
 }
 

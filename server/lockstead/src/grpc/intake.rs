@@ -24,14 +24,22 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 /// Calls whose client goes on talking.
 const SESSION: &str = "/lockstead.v1.LockService/Session";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+/// A service for strangers, who are not to take up room that others wait for.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const HEALTH_MESSAGE_MAX_BYTES: usize = 1 << 10;
 /// What stands before each message: whether it is compressed, and its length.
 const HEAD_BYTES: usize = 5;
 
 /// Bounds what comes in by this request.
 pub(super) async fn bound(request: Request) -> Request {
     let path = request.uri().path();
-    let (is_session, is_stream) = (path == SESSION, path == SESSION || path == REFLECTION);
-    request.map(|body| Body::new(Intake::new(body, is_session, is_stream)))
+    let is_stream = path == SESSION || path == REFLECTION;
+    let most = match path {
+        SESSION => GRPC_MESSAGE_MAX_BYTES,
+        path if path.starts_with(HEALTH) => HEALTH_MESSAGE_MAX_BYTES,
+        _ => GRPC_SMALL_MESSAGE_MAX_BYTES,
+    };
+    request.map(|body| Body::new(Intake::new(body, most, is_stream)))
 }
 
 struct Intake {
@@ -48,8 +56,7 @@ struct Intake {
 }
 
 impl Intake {
-    fn new(body: Body, is_session: bool, is_stream: bool) -> Self {
-        let most = if is_session { GRPC_MESSAGE_MAX_BYTES } else { GRPC_SMALL_MESSAGE_MAX_BYTES };
+    fn new(body: Body, most: usize, is_stream: bool) -> Self {
         let head = Vec::with_capacity(HEAD_BYTES);
         Self { body, is_stream, most, head, left: 0, deadline: None, place: None, asked_place: None }
     }
@@ -94,7 +101,7 @@ impl Intake {
 
     fn end(&mut self) {
         // Only the first message of a session can be a resume.
-        self.most = GRPC_SMALL_MESSAGE_MAX_BYTES;
+        self.most = self.most.min(GRPC_SMALL_MESSAGE_MAX_BYTES);
         (self.place, self.asked_place) = (None, None);
         if self.is_stream {
             self.deadline = None;
@@ -157,7 +164,8 @@ mod tests {
         let pieces: Vec<Result<Bytes, axum::Error>> =
             bytes.chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let body = Body::from_stream(futures::stream::iter(pieces));
-        let read = Intake::new(body, is_session, is_session).collect().await;
+        let read =
+            Intake::new(body, if is_session { GRPC_MESSAGE_MAX_BYTES } else { SMALL }, is_session).collect().await;
         read.map(|all| all.to_bytes().len()).map_err(|error| error.to_string())
     }
 
@@ -187,10 +195,10 @@ mod tests {
         };
         let half = message(10)[..8].to_vec();
         for (is_stream, bytes) in [(false, half.clone()), (true, half), (false, message(10)), (true, vec![0])] {
-            let error = Intake::new(after(bytes.clone()), is_stream, is_stream).collect().await.unwrap_err();
+            let error = Intake::new(after(bytes.clone()), SMALL, is_stream).collect().await.unwrap_err();
             assert!(error.to_string().contains("not complete within 10s"), "{bytes:?}: {error}");
         }
-        let silent = Intake::new(after(message(10)), true, true).collect();
+        let silent = Intake::new(after(message(10)), SMALL, true).collect();
         assert!(tokio::time::timeout(MESSAGE_WITHIN * 100, silent).await.is_err(), "a stream may be silent");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 
-use lockstead_core::{Name, Owner, RequestId, Scope};
+use lockstead_core::{Name, Owner, RequestId, Scope, Wait};
 use sha2::{Digest, Sha256};
 
 use super::Service;
 use super::error::Result;
 use super::request::Ask;
-use crate::access::{Action, Identity};
+use crate::access::{Action, Counted, CountedWait, Identity, log_refusal};
 
 /// The service, and who uses it. Whatever a request may ask for is a method of this, so nobody can forget to say who asks.
 #[derive(Clone)]
@@ -61,6 +61,23 @@ impl Caller {
         Ok(())
     }
 
+    /// Counts a hold that is asked for, for as long as the value lives.
+    pub(super) fn count_hold(&self) -> Result<Option<Counted>> {
+        self.identity.count_hold().or_else(|_| {
+            // Some leases may have ended without a word.
+            self.service.router.leases.sweep();
+            self.may(Identity::count_hold)
+        })
+    }
+
+    /// Counts the place in a queue that an acquire may take, for as long as the value lives.
+    pub(super) fn count_place(&self, ask: &Ask) -> Result<Option<CountedWait>> {
+        if ask.wait == Wait::No {
+            return Ok(None);
+        }
+        self.may(|identity| identity.count_wait(ask.scope, ask.resource()))
+    }
+
     /// Lets a request go on that is about a hold which the caller has. It costs nothing: whoever may not give back keeps.
     pub(super) fn may_keep(&self, scope: Scope, name: &Name) -> Result<()> {
         self.may(|identity| identity.check(Action::Acquire, scope, name))
@@ -79,6 +96,7 @@ impl Caller {
         check(&self.identity).map_err(|refused| {
             let refused = refused.into();
             self.service.metrics.refused(&refused);
+            log_refusal(self.identity.name(), &refused);
             refused
         })
     }

@@ -50,8 +50,15 @@ pub enum Error {
     #[error(transparent)]
     OverQuota(#[from] OverQuota),
     /// A web page of another site sends it.
-    #[error("this was sent by a web page of another site (see its headers Origin and Sec-Fetch-Site), and is refused")]
+    #[error(
+        "this was sent by a web page of another site (see its headers Origin and Sec-Fetch-Site), and is refused; ask from a program, or from a page that this server serves"
+    )]
     ForeignPage,
+    /// It was sent to a name that anybody can let lead here.
+    #[error(
+        "this server is for this machine only, so ask it at 127.0.0.1, [::1] or localhost; other names need --access or --insecure"
+    )]
+    ForeignHost,
     /// The store that keeps the truth can't be reached.
     #[error("{0}")]
     BackendUnavailable(&'static str),
@@ -84,7 +91,7 @@ impl Error {
             | Self::NotReady(_)
             | Self::Unauthenticated(Unauthenticated::KeysUnavailable) => ErrorReason::BackendUnavailable,
             Self::Unauthenticated(_) | Self::Denied(Denied::Revoked) => ErrorReason::Unauthenticated,
-            Self::Denied(Denied::Forbidden { .. } | Denied::Nothing { .. }) | Self::ForeignPage => {
+            Self::Denied(Denied::Forbidden { .. } | Denied::Nothing { .. }) | Self::ForeignPage | Self::ForeignHost => {
                 ErrorReason::PermissionDenied
             }
             Self::Draining => ErrorReason::Draining,

@@ -11,7 +11,6 @@ use lockstead_api::v1::LossReason;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
     AcquireRef, Acquired, Cancel, Cancelled, EndReason, Event, Grant, HoldId, IfGranted, Party, Scope, SessionId, Time,
-    Wait,
 };
 use lockstead_engine::{Engine, Result as EngineResult};
 use tokio::sync::mpsc;
@@ -22,7 +21,7 @@ use super::own_session::OwnSession;
 use super::request::{Ask, NotAcquired};
 use super::router::loss_reason;
 use super::{Caller, Service, random};
-use crate::access::{Claim, Identity, WaitClaim};
+use crate::access::{Counted, CountedWait};
 use crate::telemetry::metrics::By;
 use crate::telemetry::traces;
 
@@ -61,9 +60,7 @@ impl Caller {
     pub async fn hold(&self, mut ask: Ask) -> Result<std::result::Result<HoldStream, NotAcquired>> {
         self.check_not_draining()?;
         self.may_acquire(&mut ask)?;
-        let claim = self.may(Identity::claim_hold)?;
-        let waits = ask.wait != Wait::No;
-        let place = if waits { self.may(|identity| identity.claim_wait(ask.scope, ask.resource()))? } else { None };
+        let (counted, place) = (self.count_hold()?, self.count_place(&ask)?);
         let started = lockstead_clock::time();
         traces::note_ask(&ask);
         let engine = self.engines.of(ask.scope)?;
@@ -95,7 +92,7 @@ impl Caller {
             }
         };
         let holding = Holding {
-            _claim: claim,
+            _counted: counted,
             place,
             state: State::of(&first, ask.wait.deadline(started)),
             mailbox,
@@ -125,9 +122,9 @@ impl Stream for HoldStream {
 /// The state behind a stream after its first event.
 struct Holding {
     /// What it counts against its caller's quota, for as long as it lives.
-    _claim: Option<Claim>,
+    _counted: Option<Counted>,
     /// The same, while it waits.
-    place: Option<WaitClaim>,
+    place: Option<CountedWait>,
     state: State,
     mailbox: mpsc::UnboundedReceiver<Box<Event>>,
     scope: Scope,

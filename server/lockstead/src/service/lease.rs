@@ -2,8 +2,8 @@
 
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
-    AcquireRef, Acquired, Cancel, Cancelled, Grant, HoldId, IfGranted, Party, Release, Releaser, Renew, ResourceKey,
-    Scope, Time, Wait,
+    AcquireRef, Acquired, Cancel, Cancelled, Grant, HoldId, IfGranted, Party, Release, Releaser, Renew, RequestId,
+    ResourceKey, Scope, Time,
 };
 
 use super::caller::Caller;
@@ -11,7 +11,7 @@ use super::engines::new_hold_id;
 use super::error::{Error, Result};
 use super::request::{LeaseAsk, NotAcquired, Outcome};
 use super::waiting::Waiter;
-use crate::access::Identity;
+use crate::access::Counted;
 use crate::telemetry::metrics::By;
 use crate::telemetry::traces;
 
@@ -24,14 +24,9 @@ impl Caller {
         let LeaseAsk { mut ask, ttl, request_id } = lease;
         traces::note_ask(&ask);
         self.may_acquire(&mut ask)?;
-        let claim = self.identity().claim_hold().or_else(|_| {
-            // Some may have ended without a word.
-            self.lease_claims.sweep();
-            self.may(Identity::claim_hold)
-        })?;
-        let waits = ask.wait != Wait::No;
-        let _place = if waits { self.may(|identity| identity.claim_wait(ask.scope, ask.resource()))? } else { None };
         let request_id = request_id.map(|id| self.own_request_id(id));
+        let counted = self.count_lease(request_id.as_ref())?;
+        let _place = self.count_place(&ask)?;
         let engine = self.engines.of(ask.scope)?;
         let mut waiter = self.router.waits.enter(&self.engines, new_hold_id(ask.scope), request_id.as_ref()).await;
         let command = |hold| ask.command(hold, Party::Lease { ttl, request: request_id.clone() });
@@ -66,7 +61,7 @@ impl Caller {
         };
         match &outcome {
             Outcome::Acquired(grant) => {
-                self.lease_claims.keep(claim, grant);
+                self.router.leases.keep(counted, request_id, grant);
                 self.metrics.lease_granted(ask.scope, grant);
                 traces::note_grant(grant, "acquired");
             }
@@ -76,6 +71,14 @@ impl Caller {
             }
         }
         Ok(outcome)
+    }
+
+    /// A request that is repeated counts once.
+    fn count_lease(&self, request_id: Option<&RequestId>) -> Result<Option<Counted>> {
+        if request_id.is_some_and(|id| self.router.leases.knows(id)) {
+            return Ok(None);
+        }
+        self.count_hold()
     }
 
     async fn wait(&self, mut waiter: Waiter, scope: Scope, deadline: Option<Time>) -> Result<Outcome> {
@@ -124,7 +127,7 @@ impl Caller {
         traces::note_resource(scope, &renew.resource);
         self.may_keep(scope, &renew.resource.name)?;
         let grant = self.engines.of(scope)?.renew(renew).await?;
-        self.lease_claims.prolong(&grant);
+        self.router.leases.prolong(&grant);
         self.metrics.lease_granted(scope, &grant);
         traces::note_grant(&grant, "renewed");
         Ok(grant)
@@ -136,7 +139,7 @@ impl Caller {
         self.may_keep(scope, &resource.name)?;
         let release = Release { hold, by: Releaser::Bearer(resource) };
         self.engines.of(scope)?.release(release).await?;
-        self.lease_claims.drop_of(hold);
+        self.router.leases.ended(hold);
         self.metrics.released(scope, By::Bearer);
         self.metrics.lease_ended(hold);
         traces::note_outcome("released");

@@ -2,12 +2,12 @@
 //! know no waiting; above it the transports, which decide nothing about locks.
 
 mod caller;
+mod counted_leases;
 mod drain;
 mod engines;
 mod error;
 mod hold;
 mod lease;
-mod lease_claims;
 mod own_session;
 pub mod random;
 mod request;
@@ -35,7 +35,6 @@ pub use router::{Router, loss_message, loss_reason};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::State;
 use crate::telemetry::traces;
-use lease_claims::LeaseClaims;
 
 /// Everything that the transports can ask for. Cheap to clone.
 #[derive(Clone)]
@@ -44,7 +43,6 @@ pub struct Service {
     router: Arc<Router>,
     sessions: Arc<session::Sessions>,
     metrics: Arc<Metrics>,
-    lease_claims: Arc<LeaseClaims>,
     /// Every wait ends with it.
     drain: Drain,
 }
@@ -53,7 +51,7 @@ impl Service {
     /// A service over these engines, whose listener is `router`. It ends with `drain`.
     pub fn new(engines: Engines, router: Arc<Router>, metrics: Arc<Metrics>, drain: Drain) -> Self {
         let engines = engines.measured(&metrics);
-        Self { engines, router, sessions: Arc::default(), metrics, lease_claims: Arc::default(), drain }
+        Self { engines, router, sessions: Arc::default(), metrics, drain }
     }
 
     /// The engines behind it.

@@ -8,6 +8,7 @@ use lockstead_core::{EndReason, Event, SessionId};
 use lockstead_engine::Listener;
 use tokio::sync::mpsc;
 
+use super::counted_leases::CountedLeases;
 use super::engines::told_scope;
 use super::waiting::Waits;
 use crate::telemetry::Metrics;
@@ -18,13 +19,14 @@ pub struct Router {
     /// Boxed: a channel has room for dozens of what goes through it, most sessions hear of nothing, and there are many.
     sessions: RwLock<HashMap<SessionId, mpsc::UnboundedSender<Box<Event>>>>,
     pub(super) waits: Arc<Waits>,
+    pub(super) leases: CountedLeases,
     metrics: Arc<Metrics>,
 }
 
 impl Router {
     /// A router that knows nobody yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { sessions: RwLock::default(), waits: Arc::default(), metrics }
+        Self { sessions: RwLock::default(), waits: Arc::default(), leases: CountedLeases::default(), metrics }
     }
 
     /// From now on, the events of a session come out of the returned mailbox. It is unbounded because a session's
@@ -63,6 +65,7 @@ impl Listener for Router {
                 Event::Ended { to: None, hold, reason, .. } => {
                     self.metrics.lost(told_scope(*hold), loss_reason(*reason), 1);
                     self.metrics.lease_ended(*hold);
+                    self.leases.ended(*hold);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The life of a session.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +13,7 @@ use tokio::sync::mpsc;
 
 use super::OnDisconnect;
 use super::attachment::{Attachment, Heard, Inbound, Outbound};
-use super::claims::Claims;
-use super::held::Held;
+use super::holds::Holds;
 use super::message::{Message, Opened, Reply};
 use super::operations::Done;
 use super::pending::Pending;
@@ -45,10 +44,9 @@ pub(super) struct Actor {
     /// A ping of ours that nothing was heard since.
     pub(super) nudged: bool,
     pub(super) pending: Pending,
-    pub(super) claims: Claims,
-    pub(super) held: Held,
-    /// Acquires that the last resume listed and that have not been repeated since.
-    pub(super) to_repeat: HashSet<u64>,
+    pub(super) holds: Holds,
+    /// Acquires that the last resume listed and that have not been repeated since; and whether they may have been let in before.
+    pub(super) to_repeat: HashMap<u64, bool>,
     /// Another server has it, or had it, and it has not been resumed here yet.
     pub(super) was_elsewhere: bool,
     mailbox: mpsc::UnboundedReceiver<Box<Event>>,
@@ -125,9 +123,8 @@ impl Actor {
             alive_at: lockstead_clock::time(),
             nudged: false,
             pending: Pending::default(),
-            claims: Claims::default(),
-            held: Held::default(),
-            to_repeat: HashSet::new(),
+            holds: Holds::default(),
+            to_repeat: HashMap::new(),
             was_elsewhere,
             mailbox,
             timer: Timer::default(),
@@ -299,7 +296,7 @@ impl Actor {
     async fn finish(mut self, end: End) {
         match end {
             End::Left | End::Moved => {
-                self.held.leave();
+                self.holds.leave();
                 self.own.leave();
             }
             End::Closed | End::Disconnected | End::Expired | End::Drained => self.end_holds(end).await,
@@ -335,7 +332,7 @@ impl Actor {
     async fn end_holds(&mut self, end: End) {
         let reason = if end == End::Expired { EndReason::Expired } else { EndReason::Disconnected };
         let ended = self.own.end(reason).await;
-        self.held.keep(|_| false, &self.service.metrics);
+        self.holds.end_all(&self.service.metrics);
         if let Some(loss) = end.loss() {
             for (scope, count) in ended {
                 let holds = count.saturating_sub(self.pending.queued_in(scope));

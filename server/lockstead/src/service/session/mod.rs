@@ -7,8 +7,7 @@
 
 mod actor;
 mod attachment;
-mod claims;
-mod held;
+mod holds;
 mod message;
 mod operations;
 mod pending;

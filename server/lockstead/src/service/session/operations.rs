@@ -8,7 +8,7 @@ use futures::future::Either;
 use lockstead_api::v1::not_acquired::Reason;
 use lockstead_core::{
     AcquireRef, Acquired, Cancel, Cancelled, Event, HoldId, HolderView, IfGranted, Party, Release, Released, Releaser,
-    Scope, Wait,
+    Scope,
 };
 use lockstead_engine::{Answer, EngineError};
 
@@ -63,9 +63,9 @@ impl Actor {
 
     fn on_acquire(&mut self, ask: SessionAsk) {
         let SessionAsk { request, mut ask, owner_key } = ask;
-        let is_repeated = self.to_repeat.remove(&request);
+        let repeated = self.to_repeat.remove(&request);
         if let Err(draining) = self.service.check_not_draining()
-            && !is_repeated
+            && repeated.is_none()
         {
             return self.fail(request, draining);
         }
@@ -80,7 +80,13 @@ impl Actor {
         if ask.metadata.is_empty() {
             ask.metadata = self.session.options.metadata.clone();
         }
-        if let Err(refused) = self.let_in(request, &mut ask, is_repeated) {
+        let was_let_in = repeated.unwrap_or_default();
+        let admitted = if was_let_in { self.let_repeat(request, &ask) } else { self.let_in(request, &mut ask) };
+        if let Err(refused) = admitted {
+            if repeated.is_some() {
+                // The engine has kept its place, and might grant it to nobody.
+                self.give_back(request, Some(scope), Done::Undone);
+            }
             return self.fail(request, refused);
         }
         let since = lockstead_clock::time();
@@ -97,19 +103,25 @@ impl Actor {
     }
 
     /// Whether the caller may ask for this, and how much of it.
-    fn let_in(&mut self, request: u64, ask: &mut Ask, is_repeated: bool) -> Result<(), Error> {
+    fn let_in(&mut self, request: u64, ask: &mut Ask) -> Result<(), Error> {
         if self.service.identity().name().is_none() {
             return Ok(());
         }
-        // What was asked before the session moved has been counted then.
-        if is_repeated {
-            self.service.may_keep(ask.scope, &ask.name)?;
-        } else {
-            self.service.may_acquire(ask)?;
+        self.service.may_acquire(ask)?;
+        if !self.holds.asks(request) {
+            let (counted, place) = (self.service.count_hold()?, self.service.count_place(ask)?);
+            self.holds.ask(request, counted, place);
         }
-        let queue = (ask.wait != Wait::No).then(|| (ask.scope, ask.resource()));
-        let claims = &mut self.claims;
-        self.service.may(|identity| claims.ask(identity, request, queue))
+        Ok(())
+    }
+
+    /// The same, of what was let in before the resume: it counts, but whatever the quota says now.
+    fn let_repeat(&mut self, request: u64, ask: &Ask) -> Result<(), Error> {
+        self.service.may_keep(ask.scope, &ask.name)?;
+        let identity = self.service.identity();
+        let place = identity.count_wait(ask.scope, ask.resource()).ok().flatten();
+        self.holds.ask(request, identity.count_held(), place);
+        Ok(())
     }
 
     fn on_release(&mut self, request: u64, hold: HoldId) {
@@ -129,7 +141,7 @@ impl Actor {
             Cancelling::In(scope) => self.give_back(request, Some(scope), Done::Cancel(request, scope)),
             // What was granted is pending no more; its scope may not be known, but there is only one that knows the request.
             Cancelling::Anywhere => {
-                let scope = self.held.given_back(request, &self.service.metrics);
+                let scope = self.holds.given_back(request, &self.service.metrics);
                 self.give_back(request, scope, Done::Cancel(request, scope.unwrap_or_default()));
             }
         }
@@ -175,9 +187,8 @@ impl Actor {
             },
             Done::Release(request, hold, Ok(Released { entries })) => {
                 if entries == 0 {
-                    self.claims.ended(hold);
                     self.service.metrics.released(told_scope(hold), By::Session);
-                    self.held.ended(hold, &self.service.metrics);
+                    self.holds.ended(hold, &self.service.metrics);
                 }
                 self.reply(Reply::Released { request, entries });
             }
@@ -196,9 +207,8 @@ impl Actor {
                 // A repeated acquire may have been waiting before.
                 self.pending.granted(request);
                 let now = lockstead_clock::time();
-                self.claims.granted(request, grant.hold);
                 self.service.metrics.granted(waiting.scope, now.since(waiting.since));
-                self.held.granted(grant.hold, waiting.scope, request, now);
+                self.holds.granted(grant.hold, waiting.scope, request, now);
                 self.reply(Reply::Acquired { request, grant });
             }
             Ok(Acquired::Queued { position, .. }) => {
@@ -206,7 +216,10 @@ impl Actor {
                 self.reply(Reply::Queued { request, position });
             }
             Ok(Acquired::Held { holders }) => self.refuse(request, waiting.scope, Reason::Held, holders),
-            Err(error) => self.fail(request, error),
+            Err(error) => {
+                self.acquire_over(request);
+                self.fail(request, error);
+            }
         }
     }
 
@@ -246,13 +259,19 @@ impl Actor {
     }
 
     fn refuse(&mut self, request: u64, scope: Scope, reason: Reason, holders: Vec<HolderView>) {
-        self.claims.over(request);
+        self.acquire_over(request);
         self.service.metrics.not_acquired(scope, reason);
         self.reply(Reply::NotAcquired { request, why: NotAcquired { reason, holders } });
     }
 
+    /// An acquire is not counted any more, unless the same request still stands for one that waits.
+    fn acquire_over(&mut self, request: u64) {
+        if !self.pending.contains(request) {
+            self.holds.over(request);
+        }
+    }
+
     fn fail(&mut self, request: u64, error: impl Into<Error>) {
-        self.claims.over(request);
         self.reply(Reply::Failed { request, error: error.into() });
     }
 
@@ -263,9 +282,8 @@ impl Actor {
                 // a resume.
                 if let Some(waiting) = self.pending.granted(request) {
                     let now = lockstead_clock::time();
-                    self.claims.granted(request, grant.hold);
                     self.service.metrics.granted_in_turn(waiting.scope, now.since(waiting.since), &grant);
-                    self.held.granted(grant.hold, waiting.scope, request, now);
+                    self.holds.granted(grant.hold, waiting.scope, request, now);
                     self.reply(Reply::Acquired { request, grant });
                 }
             }
@@ -275,9 +293,8 @@ impl Actor {
             Event::Ended { hold, resource, reason, .. } => {
                 let held = HeldHold { hold, scope: self.service.engines.scope_of_hold(hold), resource };
                 let reason = loss_reason(reason);
-                self.claims.ended(hold);
                 self.service.metrics.lost(held.scope, reason, 1);
-                self.held.ended(hold, &self.service.metrics);
+                self.holds.ended(hold, &self.service.metrics);
                 self.on_lost(held, reason);
             }
         }

@@ -87,6 +87,11 @@ impl Pending {
         }
     }
 
+    /// Whether there is one of this number.
+    pub(super) fn contains(&self, request: u64) -> bool {
+        self.asked.contains_key(&request) || self.queued.contains_key(&request)
+    }
+
     /// It stands in a queue.
     pub(super) fn queue(&mut self, request: u64, waiting: Waiting) {
         self.leave_queue(request);

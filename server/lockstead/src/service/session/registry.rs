@@ -16,7 +16,7 @@ use super::attachment::{Inbound, Outbound};
 use super::message::Resume;
 use super::resume::{Attach, ON_THE_MOVE};
 use super::{OnDisconnect, SessionOptions};
-use crate::access::SessionClaim;
+use crate::access::CountedSession;
 use crate::service::error::{Error, Result};
 use crate::service::{Caller, random};
 
@@ -41,7 +41,7 @@ pub(super) struct Session {
     /// Boxed, for a channel has room for dozens, and hardly ever there is one.
     attaches: mpsc::Sender<Box<Attach>>,
     /// What it counts against its caller's quota, for as long as it lives.
-    _claim: Option<SessionClaim>,
+    _counted: Option<CountedSession>,
 }
 
 /// A session as an operator may see it.
@@ -69,13 +69,13 @@ impl Caller {
     /// Opens a session on a stream. It ends by itself; what the client is to know comes out of `outbound`.
     pub fn open_session(&self, options: SessionOptions, inbound: Inbound, outbound: Outbound) -> Result<()> {
         self.check_not_draining()?;
-        let session_claim = self.may(|identity| {
+        let counted = self.may(|identity| {
             identity.count_request()?;
-            identity.claim_session()
+            identity.count_session()
         })?;
         let key = self.engines.shared_key()?;
         let id = SessionId::from_bits(random::bits());
-        let (session, attaches) = Session::new(id, key, self.with_principal(options), session_claim);
+        let (session, attaches) = Session::new(id, key, self.with_principal(options), counted);
         self.sessions.enter(&session)?;
         self.metrics.session_opened();
         let mut actor = Actor::new(self.clone(), session, attaches, false);
@@ -95,7 +95,11 @@ impl Caller {
         // The actor answers on the new stream; if it has ended, so has the session, here.
         let gone =
             if self.engines.outlive_server() { Error::BackendUnavailable(ON_THE_MOVE) } else { Error::SessionNotFound };
-        session.attaches.send(Box::new(Attach { resume, inbound, outbound })).await.map_err(|_| gone)
+        session
+            .attaches
+            .send(Box::new(Attach { caller: self.clone(), resume, inbound, outbound }))
+            .await
+            .map_err(|_| gone)
     }
 
     /// Whoever does not say who it is has its principal for an owner.
@@ -123,8 +127,8 @@ impl Caller {
         }
         let options = resume.options.clone().ok_or(Error::SessionNotFound)?;
         // What it has it keeps, whatever its quota says.
-        let session_claim = self.identity().claim_session().ok().flatten();
-        let (session, attaches) = Session::new(resume.session, key, self.with_principal(options), session_claim);
+        let counted = self.identity().count_session().ok().flatten();
+        let (session, attaches) = Session::new(resume.session, key, self.with_principal(options), counted);
         if let Some(adopted) = self.sessions.enter(&session)? {
             // By another attempt, at the same time.
             return Ok(adopted);
@@ -192,7 +196,7 @@ impl Session {
         id: SessionId,
         key: SharedKey,
         options: SessionOptions,
-        claim: Option<SessionClaim>,
+        counted: Option<CountedSession>,
     ) -> (Arc<Self>, mpsc::Receiver<Box<Attach>>) {
         let (attaches, arriving) = mpsc::channel(1);
         let session = Self {
@@ -203,7 +207,7 @@ impl Session {
             attached: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             attaches,
-            _claim: claim,
+            _counted: counted,
         };
         (Arc::new(session), arriving)
     }

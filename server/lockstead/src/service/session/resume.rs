@@ -12,6 +12,7 @@ use super::actor::{Actor, End};
 use super::attachment::{Attachment, Inbound, Outbound};
 use super::message::{HeldHold, Reply, Resume};
 use super::operations::Done;
+use crate::service::Caller;
 use crate::service::engines::Engines;
 use crate::service::error::Error;
 use crate::service::own_session;
@@ -22,6 +23,8 @@ pub(super) const ON_THE_MOVE: &str = "the session is on its way from one server 
 
 /// A new stream for the session.
 pub(super) struct Attach {
+    /// Who brings it: the same principal, perhaps with newer credentials.
+    pub(super) caller: Caller,
     pub(super) resume: Resume,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
@@ -31,14 +34,14 @@ pub(super) struct Attach {
 pub(super) struct Resuming {
     pub(super) attachment: Attachment,
     /// What the client says it holds.
-    claimed: Vec<HeldHold>,
+    listed: Vec<HeldHold>,
     /// What has ended since the engines were asked, of which their answer may know or not.
     ended: HashMap<HoldId, LossReason>,
 }
 
 impl Actor {
     pub(super) fn on_attach(&mut self, attach: Attach) -> Option<End> {
-        let Attach { resume, inbound, outbound } = attach;
+        let Attach { caller, resume, inbound, outbound } = attach;
         let mut attachment = Attachment::new(inbound, outbound);
         if self.session.options.on_disconnect == OnDisconnect::Release && self.attachment.is_some() {
             // A client that resumes has lost its stream, even if we have not heard of it yet.
@@ -50,13 +53,14 @@ impl Actor {
             return None;
         }
         self.attempt = resume.attempt;
+        self.service = caller;
         let old = self.detach().or(self.resuming.take().map(|resuming| resuming.attachment));
         if let Some(mut old) = old {
             old.send(Err(Error::SessionSuperseded));
         }
         self.reconcile(&resume);
-        let claimed = resume.holds.into_iter().map(|(held, _)| held).collect();
-        self.resuming = Some(Resuming { attachment, claimed, ended: HashMap::new() });
+        let listed = resume.holds.into_iter().map(|(held, _)| held).collect();
+        self.resuming = Some(Resuming { attachment, listed, ended: HashMap::new() });
         None
     }
 
@@ -64,8 +68,10 @@ impl Actor {
     fn reconcile(&mut self, resume: &Resume) {
         // Those that stay in their queues are pending again when they are repeated. What happens to them before that is
         // the answer to the repetition, and is not told twice.
+        // On another server only the engine knows what was pending.
+        let was_pending = |request| self.was_elsewhere || self.pending.contains(request);
+        self.to_repeat = resume.pending.iter().map(|request| (*request, was_pending(*request))).collect();
         self.pending.clear();
-        self.to_repeat = resume.pending.iter().copied().collect();
         let engines = &self.service.engines;
         let asked = engines.iter().map(|(scope, engine)| (engine.clone(), command(engines, scope, resume)));
         let asked: Vec<_> = asked.collect();
@@ -85,7 +91,7 @@ impl Actor {
 
     /// The engines have told what the client has no more.
     pub(super) fn on_resumed(&mut self, result: Result<Vec<HoldId>, EngineError>) {
-        let Some(Resuming { mut attachment, claimed, ended }) = self.resuming.take() else { return };
+        let Some(Resuming { mut attachment, listed, ended }) = self.resuming.take() else { return };
         // Whoever had the session before may have promised its holds until now, for as long as the session timeout.
         self.on_sign_of_life();
         let gone = match result {
@@ -94,14 +100,13 @@ impl Actor {
         };
         let was_elsewhere = std::mem::take(&mut self.was_elsewhere);
         self.service.metrics.resumed(if was_elsewhere { From::Elsewhere } else { From::Here });
-        // What the client does not list, the engines have given back.
-        let listed: HashSet<_> = claimed.iter().map(|held| held.hold).collect();
-        self.held.keep(|hold| listed.contains(hold) && !gone.contains(hold), &self.service.metrics);
         let unheard = if was_elsewhere { LossReason::ServerLost } else { LossReason::Broken };
         let why_lost = |hold: &HoldId| ended.get(hold).copied().or_else(|| gone.contains(hold).then_some(unheard));
-        let kept = claimed.iter().map(|held| held.hold).filter(|hold| why_lost(hold).is_none());
-        self.claims.resumed(self.service.identity(), kept);
-        let lost = claimed.into_iter().filter_map(|held| why_lost(&held.hold).map(|reason| (held, reason))).collect();
+        // What the client does not list, the engines have given back.
+        let kept = listed.iter().filter(|held| why_lost(&held.hold).is_none());
+        let kept = kept.map(|held| (held.hold, held.scope)).collect();
+        self.holds.resumed(self.service.identity(), &kept, &self.service.metrics);
+        let lost = listed.into_iter().filter_map(|held| why_lost(&held.hold).map(|reason| (held, reason))).collect();
         self.attach(attachment);
         let valid_for = self.valid_for();
         self.reply(Reply::Resumed { valid_for, lost });

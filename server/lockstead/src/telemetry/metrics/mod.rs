@@ -30,6 +30,7 @@ use requests::Requests;
 use series::{Counter, Each, Histogram};
 use text::Text;
 
+use crate::access::Unauthenticated;
 use crate::service::Error;
 
 /// 100 µs to half an hour: at once, soon, or after somebody's work.
@@ -156,7 +157,8 @@ impl Metrics {
     pub fn refused(&self, error: &Error) {
         let why = match error {
             Error::OverQuota(_) => Refused::Quota,
-            Error::Denied(_) | Error::ForeignPage => Refused::Forbidden,
+            Error::Denied(_) | Error::ForeignPage | Error::ForeignHost => Refused::Forbidden,
+            Error::Unauthenticated(Unauthenticated::KeysUnavailable) => return,
             _ => Refused::Unauthenticated,
         };
         self.refused.of(why).add(1);
