@@ -1,4 +1,4 @@
-//! Every limit of the service, in one place. Whatever a client can make grow has a line here.
+//! The limits of the service: whatever a client can make grow has a line here. Those of a connection stand where it is served.
 
 use std::time::Duration;
 

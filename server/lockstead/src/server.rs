@@ -14,7 +14,7 @@ use thiserror::Error;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::access::{Access, AccessFileError, Gate, guard};
+use crate::access::{Access, AccessFileError, Door, guard};
 use crate::config::Settings;
 use crate::engine::{EngineSettingsError, Started, start_engine};
 use crate::listener::Listener;
@@ -117,14 +117,14 @@ impl Server {
         let Started { engine, node, misconfigured } = start(router.clone())?;
         let listener = bind(&settings.listen, &addresses, settings.max_connections)?;
         let is_local = addresses.iter().all(|address| is_loopback(address.ip()));
-        let gate = Gate::new(access.clone(), is_local, metrics.clone());
+        let door = Door::new(access.clone(), is_local, metrics.clone());
         let engines = Engines::new(engine).with_node(node);
         let service = Service::new(engines, router, metrics.clone(), Drain::default());
         let (grpc, health) = grpc::routes(service.clone())?;
         let info = http::Info::new(env!("CARGO_PKG_VERSION"));
         let app = grpc
             .merge(http::routes(service.clone(), info.clone()))
-            .layer(from_fn_with_state(gate, guard))
+            .layer(from_fn_with_state(door, guard))
             .layer(from_fn_with_state(metrics.clone(), count_requests));
         let app = if traces::is_on() { app.layer(from_fn(traces::trace_requests)) } else { app };
         let listener = listener.counted_by(metrics.clone()).with_app(app).with_tls(tls.clone());

@@ -78,7 +78,7 @@ fn read(files: &TlsFiles) -> Result<ServerConfig, TlsFileError> {
         Some(path) => {
             let roots = Arc::new(read_authorities(path)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            // Whoever has no certificate may have a token, and whoever watches over the server has neither. It is the gate
+            // Whoever has no certificate may have a token, and whoever watches over the server has neither. It is the door
             // that refuses.
             let verifier = verifier.allow_unauthenticated().build().map_err(|error| wrong(path, error))?;
             builder.with_client_cert_verifier(verifier)

@@ -6,9 +6,9 @@
 
 mod certificate;
 mod credentials;
+mod door;
 mod file;
 pub(crate) mod fuzzing;
-mod gate;
 mod jwt;
 mod key_set;
 mod policy;
@@ -24,7 +24,7 @@ use lockstead_core::{Name, ResourceKey, Scope};
 use thiserror::Error;
 
 pub use certificate::Certificate;
-pub use gate::{Gate, guard};
+pub use door::{Door, guard};
 pub use policy::{Action, Principal};
 pub use quota::{Counted, CountedSession, CountedWait, OverQuota};
 pub use token::Token;

@@ -63,10 +63,10 @@ struct Handlers {
 }
 
 impl Handlers {
-    /// The service as the sender of a request may use it. The gate has found out who that is.
+    /// The service as the sender of a request may use it. The door has found out who that is.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let identity = request.extensions().get::<Identity>().cloned();
-        let unguarded = || v1::ErrorReason::Internal.status("the request came past the gate");
+        let unguarded = || v1::ErrorReason::Internal.status("the request came past the door");
         Ok(self.service.caller(identity.ok_or_else(unguarded)?))
     }
 }

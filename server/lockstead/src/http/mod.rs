@@ -78,7 +78,7 @@ struct HttpState {
     pages: Arc<document::Pages>,
 }
 
-/// What a handler works with: the service as the sender of this request may use it. The gate has found out who that is.
+/// What a handler works with: the service as the sender of this request may use it. The door has found out who that is.
 struct Http {
     caller: Caller,
     info: Arc<Info>,
@@ -90,7 +90,7 @@ impl FromRequestParts<HttpState> for Http {
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> problem::Result<Self> {
         let Some(identity) = parts.extensions.get::<Identity>() else {
-            tracing::error!(path = parts.uri.path(), "a request came past the gate");
+            tracing::error!(path = parts.uri.path(), "a request came past the door");
             return Err(problem::Problem::internal());
         };
         let caller = state.service.caller(identity.clone());

@@ -1,4 +1,4 @@
-//! The gate before all routes, of gRPC and HTTP alike: who is not let in goes no further.
+//! The door before all routes, of gRPC and HTTP alike: who is not let in goes no further.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::telemetry::metrics::is_grpc;
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 const OPEN_SERVICE: &str = "/grpc.health.v1.Health/";
 
-/// What the gate needs to know.
+/// What the door needs to know.
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct Door {
     /// `None`: everybody is let in.
     access: Option<Arc<Access>>,
     /// Only this machine can reach the server, so that is what its address must say.
@@ -31,8 +31,8 @@ pub struct Gate {
     metrics: Arc<Metrics>,
 }
 
-impl Gate {
-    /// A gate that lets in whom this knows, or, without it, everybody.
+impl Door {
+    /// A door that lets in whom this knows, or, without it, everybody.
     pub fn new(access: Option<Arc<Access>>, is_local: bool, metrics: Arc<Metrics>) -> Self {
         Self { access, is_local, metrics }
     }
@@ -54,20 +54,20 @@ impl Gate {
 }
 
 /// Lets a request through to its route, with the identity of who sent it; or answers it.
-pub async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let identity = match gate.wanted(&request) {
+pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let identity = match door.wanted(&request) {
         Ok(None) => Ok(Identity::anyone()),
         Ok(Some((access, credentials))) => let_in(access, credentials).await,
         Err(error) => Err(error),
     };
     match identity {
         Ok(identity) => {
-            // Nobody behind the gate needs it, and what is not there can't be told on.
+            // Nobody behind the door needs it, and what is not there can't be told on.
             request.headers_mut().remove(AUTHORIZATION);
             request.extensions_mut().insert(identity);
             next.run(request).await
         }
-        Err(error) => refuse(&gate.metrics, request.headers(), error),
+        Err(error) => refuse(&door.metrics, request.headers(), error),
     }
 }
 
