@@ -14,7 +14,7 @@ const GROWTH_MAX_BYTES: usize = 32 << 20;
 /// Whether the server serves a new connection; otherwise it has closed it at once.
 async fn is_served(address: &str) -> bool {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     let mut answer = Vec::new();
     _ = stream.read_to_end(&mut answer).await;
     answer.starts_with(b"HTTP/1.1 200")

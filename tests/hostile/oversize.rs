@@ -22,7 +22,7 @@ const DROPPED_WITHIN: Duration = Duration::from_secs(40);
 async fn send_headers_for_ever(address: &str) -> String {
     let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
     let sending = async {
-        to.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n").await?;
+        to.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n").await?;
         loop {
             to.write_all(format!("x-{}: {}\r\n", "y".repeat(100), "z".repeat(1_000)).as_bytes()).await?;
         }

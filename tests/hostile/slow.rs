@@ -21,7 +21,7 @@ const DROPPED_WITHIN: Duration = Duration::from_secs(30);
 const SERVED_FOR: Duration = Duration::from_secs(5);
 const TRICKLE_EVERY: Duration = Duration::from_millis(500);
 const GROWTH_MAX_BYTES: usize = 32 << 20;
-const HEADERS: &str = "POST /v1/locks/x/acquire HTTP/1.1\r\nhost: x\r\nx-a: bcdefghijklmnopqrstuvwxyz";
+const HEADERS: &str = "POST /v1/locks/x/acquire HTTP/1.1\r\nhost: localhost\r\nx-a: bcdefghijklmnopqrstuvwxyz";
 
 /// Says something at once, and the rest byte by byte, until the server ends the connection. What it answered.
 async fn trickle(address: String, at_once: Vec<u8>, rest: Vec<u8>) -> Vec<u8> {
@@ -76,8 +76,8 @@ async fn slow_clients_are_dropped_in_time() {
     let attacked = Attacked::start().await;
     let address = || attacked.address().to_owned();
     let bytes = |text: &str| text.as_bytes().to_vec();
-    let body = "POST /v1/locks/x/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{";
-    let chunks = "POST /v1/locks/x/hold HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let body = "POST /v1/locks/x/acquire HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{";
+    let chunks = "POST /v1/locks/x/hold HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
     let open_headers = frame(kind::HEADERS, flag::NONE, 1, &http2::header_block(&[(":method", "GET")]));
     let begun_frame = frame(kind::PING + 100, flag::NONE, 0, &[0; 10_000])[..10].to_vec();
     assert_dropped(vec![
@@ -87,7 +87,10 @@ async fn slow_clients_are_dropped_in_time() {
         ("stops in its headers", fall_silent(address(), bytes(HEADERS)).boxed()),
         ("trickles a body", trickle(address(), bytes(body), vec![b' ']).boxed()),
         ("trickles chunks", trickle(address(), bytes(chunks), bytes("1\r\n \r\n")).boxed()),
-        ("asks once and stays", fall_silent(address(), bytes("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")).boxed()),
+        (
+            "asks once and stays",
+            fall_silent(address(), bytes("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")).boxed(),
+        ),
         ("HTTP/2: says the preface only", fall_silent(address(), http2::PREFACE.to_vec()).boxed()),
         ("HTTP/2: says its settings only", fall_silent(address(), http2_words(&[])).boxed()),
         ("HTTP/2: stops in its headers", fall_silent(address(), http2_words(&[open_headers])).boxed()),

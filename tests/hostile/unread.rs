@@ -106,8 +106,8 @@ async fn answers_that_nobody_reads_are_not_kept() {
     let owner = "x".repeat(255);
     let guards = (0..200).map(|number| client.lock(format!("listed/{number:03}/{owner:.200}")).owner(&owner).acquire());
     let guards = futures::future::try_join_all(guards).await.unwrap();
-    let list = "GET /v1/locks?page_size=1000 HTTP/1.1\r\nhost: x\r\n\r\n".to_owned();
-    let document = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".to_owned();
+    let list = "GET /v1/locks?page_size=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned();
+    let document = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned();
     let asking = (0..CLIENTS).map(|client| {
         let request = if client % 2 == 0 { list.clone() } else { document.clone() };
         ask_and_not_read(attacked.address(), request)
@@ -126,7 +126,8 @@ async fn hold_streams_that_nobody_reads_end_with_their_connections() {
     let mut alive = JoinSet::new();
     for client in 0..CLIENTS {
         let mut stream = TcpStream::connect(attacked.address()).await.unwrap();
-        let request = format!("POST /v1/locks/unread%2F{client}/hold HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        let request =
+            format!("POST /v1/locks/unread%2F{client}/hold HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         unread.push(stream);
         let (mut speaker, hearer) = http2::connect(attacked.address(), Some(0)).await.unwrap();

@@ -104,7 +104,7 @@ async fn open_connections_do_not_keep_it() {
     let server = Server::start();
     let _silent = TcpStream::connect(server.address()).await.unwrap();
     let mut idle = TcpStream::connect(server.address()).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = [0; 12];
     idle.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
@@ -128,7 +128,7 @@ async fn it_is_not_ready_while_it_drains() {
     holder.line_with("acquired").await;
     // A request that has begun is seen to its end.
     let mut begun = TcpStream::connect(server.address()).await.unwrap();
-    begun.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    begun.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let client = Client::connect(&server.url).await.unwrap();
     client.lock("x").get().await.unwrap();
 
@@ -149,7 +149,10 @@ async fn it_is_not_ready_while_it_drains() {
 async fn a_request_that_never_ends_keeps_it_no_longer_than_it_was_told() {
     let mut server = Server::start_with(&["--drain-timeout", "500ms"]);
     let mut begun = TcpStream::connect(server.address()).await.unwrap();
-    begun.write_all(b"POST /v1/locks/x/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{").await.unwrap();
+    begun
+        .write_all(b"POST /v1/locks/x/acquire HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+        .await
+        .unwrap();
     // It has been accepted before this one, which is answered.
     reqwest::get(format!("{}/healthz", server.url)).await.unwrap();
     server.signal(Signal::TERM);

@@ -42,11 +42,11 @@ impl Door {
         if !request.method().is_safe() && comes_from_elsewhere(request.uri(), request.headers()) {
             return Err(Error::ForeignPage);
         }
-        if self.access.is_none() && self.is_local && !names_this_machine(request.uri(), request.headers()) {
-            return Err(Error::ForeignHost);
-        }
         let path = request.uri().path();
         let is_open = OPEN.contains(&path) || path.starts_with(OPEN_SERVICE);
+        if !is_open && self.access.is_none() && self.is_local && !names_this_machine(request.uri(), request.headers()) {
+            return Err(Error::ForeignHost);
+        }
         let Some(access) = self.access.as_ref().filter(|_| !is_open) else { return Ok(None) };
         let certificate = request.extensions().get::<Arc<Certificate>>();
         Ok(Some((access, Credentials::of(request.headers(), certificate)?)))

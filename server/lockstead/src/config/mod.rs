@@ -39,8 +39,8 @@ pub struct ServeArgs {
     /// Let everybody who can reach --listen do everything
     ///
     /// Without it, and without --access or --tls-client-ca, the server listens on loopback only.
-    #[arg(long, env = "LOCKSTEAD_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub insecure: Option<bool>,
+    #[arg(long, env = "LOCKSTEAD_INSECURE")]
+    pub insecure: bool,
 
     /// A second address, plain HTTP, for /healthz, /readyz and /metrics alone, without credentials [default: none]
     #[arg(long, value_name = "ADDR", env = "LOCKSTEAD_MONITOR_LISTEN")]
@@ -140,7 +140,8 @@ pub struct ServeArgs {
 #[serde(deny_unknown_fields)]
 struct File {
     listen: Option<String>,
-    insecure: Option<bool>,
+    #[serde(default)]
+    insecure: bool,
     monitor_listen: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -257,7 +258,7 @@ impl Settings {
         }
         Ok(Self {
             listen,
-            insecure: args.insecure.or(file.insecure).unwrap_or_default(),
+            insecure: args.insecure || file.insecure,
             monitor_listen,
             tls: tls_files(
                 args.tls_cert.or(file.tls_cert),
