@@ -185,7 +185,7 @@ async fn loses_nothing(redis: RedisServer, disaster: impl AsyncFnOnce(&mut Redis
 #[tokio::test]
 async fn without_its_last_writes() {
     let (mut redis, [a, b]) = servers_on(RedisServer::start().await).await;
-    let (on_a, on_b, over) = (session_id(), session_id(), session_id());
+    let (on_a, on_b, over_on_a, over_on_b) = (session_id(), session_id(), session_id(), session_id());
     let names: Vec<_> = (0..16).map(|at| format!("{at:02}")).collect();
     let mut changes = Vec::new();
     for (request, name) in (0..).zip(&names) {
@@ -196,8 +196,8 @@ async fn without_its_last_writes() {
         changes.push((from, old, held, to, new, request));
     }
     let released = a.granted(a.ask(on_a, 100, "released", EXCLUSIVE)).await;
-    a.granted(a.ask(over, 100, "ended", EXCLUSIVE)).await;
-    b.queued(b.ask(over, 101, &names[0], EXCLUSIVE)).await;
+    a.granted(a.ask(over_on_a, 100, "ended", EXCLUSIVE)).await;
+    b.queued(b.ask(over_on_b, 101, &names[0], EXCLUSIVE)).await;
     b.queued(b.ask(on_b, 102, &names[1], EXCLUSIVE)).await;
     let limited = a.granted(a.ask(on_a, 103, "limit", permits(2, 2))).await;
     let first = a.granted(a.ask_lease("lease", EXCLUSIVE, LONG)).await;
@@ -210,8 +210,8 @@ async fn without_its_last_writes() {
         kept.push(to.events.granted(new, request).await);
     }
     a.release(released.hold, on_a).await;
-    a.end(over).await;
-    b.end(over).await;
+    a.end(over_on_a).await;
+    b.end(over_on_b).await;
     b.cancel(on_b, 102, IfGranted::Keep).await;
     a.release(limited.hold, on_a).await;
     let limited = b.granted(b.ask(on_b, 104, "limit", permits(1, 5))).await;
