@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, Either, Ready, ready};
 use hyper::rt::Executor;
 use lockstead_api::v1::ErrorReason;
@@ -129,7 +128,7 @@ type Answer = std::result::Result<http::Response<Body>, tonic::transport::Error>
 impl Service<http::Request<Body>> for Transport {
     type Response = http::Response<Body>;
     type Error = tonic::transport::Error;
-    type Future = Either<Ready<Answer>, BoxFuture<'static, Answer>>;
+    type Future = Either<Ready<Answer>, <Channel as Service<http::Request<Body>>>::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
         self.channel.poll_ready(context)
@@ -142,7 +141,7 @@ impl Service<http::Request<Body>> for Transport {
                 Err(status) => return Either::Left(ready(Ok(status.into_http()))),
             }
         }
-        Either::Right(self.channel.call(request).boxed())
+        Either::Right(self.channel.call(request))
     }
 }
 

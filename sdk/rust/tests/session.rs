@@ -149,13 +149,14 @@ async fn a_session_moves_away_from_a_server_that_drains() {
         let mut next = other.session().await;
         let message = next.read().await;
         assert!(matches!(message, ToServer::Resume(_)), "{message:?}");
-        let waiting = tokio::spawn(client.lock("y").acquire());
+        let mut waiting = Box::pin(client.lock("y").acquire());
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
         drop(guard);
         assert!(matches!(peer.read().await, ToServer::Release(_)), "the old stream is in use");
         next.resumed(LONG);
         assert_eq!(next.grant(2, 8).await.request_id, 2);
         assert!(matches!(next.read().await, ToServer::Release(_)), "since the resume had listed it");
-        let guard = soon(waiting).await.unwrap().unwrap();
+        let guard = soon(waiting).await.unwrap();
         assert_eq!((guard.state(), client.session_id()), (HoldState::Held, id));
         // The old server may not know yet that the session is gone: the stream is not broken, but not used either.
         peer.say(FromServer::Ping(v1::Ping { sequence: 3 }));

@@ -4,6 +4,7 @@
 //! engine; events come back up. See ARCHITECTURE.md.
 
 pub mod access;
+mod app;
 pub mod cli;
 pub mod config;
 pub mod engine;

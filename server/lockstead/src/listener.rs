@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use futures::FutureExt;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
+use lockstead_api::tasks::{Starter, Tasks};
 use lockstead_core::limits::HTTP2_STREAMS_MAX;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::ServiceExt;
 
 use crate::access::Certificate;
+use crate::app::Serve;
 use crate::service::Drain;
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
@@ -57,12 +59,11 @@ const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
-    app: Router,
+    app: Arc<dyn Serve>,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
     /// One for each connection that there may be.
     places: Arc<Semaphore>,
-    http: Arc<auto::Builder<TokioExecutor>>,
 }
 
 impl Listener {
@@ -71,20 +72,12 @@ impl Listener {
         let tcp = listen(addresses)?;
         let address = tcp.local_addr()?;
         let places = Arc::new(Semaphore::new(most));
-        Ok(Self {
-            tcp,
-            address,
-            app: Router::new(),
-            tls: None,
-            metrics: Arc::default(),
-            places,
-            http: Arc::new(connection_settings()),
-        })
+        Ok(Self { tcp, address, app: Arc::new(Router::new()), tls: None, metrics: Arc::default(), places })
     }
 
     /// Serves this.
-    pub(crate) fn with_app(self, app: Router) -> Self {
-        Self { app, ..self }
+    pub(crate) fn with_app(self, app: impl Serve) -> Self {
+        Self { app: Arc::new(app), ..self }
     }
 
     /// Counts its connections there.
@@ -99,11 +92,6 @@ impl Listener {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Adds routes to what it serves.
-    pub(crate) fn merge(&mut self, routes: Router) {
-        self.app = std::mem::take(&mut self.app).merge(routes);
     }
 
     /// Accepts connections, for as long as it is polled.
@@ -135,7 +123,7 @@ impl Listener {
         if let Err(error) = tune(&stream) {
             tracing::debug!(%error, "a connection could not be tuned");
         }
-        let (app, http, tls) = (self.app.clone(), self.http.clone(), self.tls.clone());
+        let (app, tls) = (self.app.clone(), self.tls.clone());
         let open = self.metrics.connection();
         tokio::spawn(async move {
             let (_place, _open) = (place, open);
@@ -144,11 +132,11 @@ impl Listener {
                 () = drain.over() => return,
             };
             match begun {
-                Ok(Ok(Some(Begun::Plain(stream)))) => converse(&http, stream, app, None, watcher).await,
+                Ok(Ok(Some(Begun::Plain(stream)))) => converse(stream, app, None, watcher).await,
                 Ok(Ok(Some(Begun::Tls(stream)))) => {
                     let certificates = stream.get_ref().1.peer_certificates();
                     let certificate = certificates.and_then(|all| all.first()).map(Certificate::read).map(Arc::new);
-                    converse(&http, stream, app, certificate, watcher).await;
+                    converse(stream, app, certificate, watcher).await;
                 }
                 Ok(Ok(None)) | Err(_) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "a connection did not begin well"),
@@ -191,36 +179,43 @@ async fn begin(stream: TcpStream, tls: Option<&Tls>) -> std::io::Result<Option<B
     Ok(has_begun.then_some(Begun::Plain(stream)))
 }
 
+/// Serves a connection until it ends. It is one task with all its calls: small ones would cost less than to wake the tasks
+/// that they pass through.
 async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    http: &auto::Builder<TokioExecutor>,
     stream: S,
-    app: Router,
+    app: Arc<dyn Serve>,
     certificate: Option<Arc<Certificate>>,
     watcher: Watcher,
 ) {
-    let has_asked = Arc::new(AtomicBool::new(false));
-    let asks = has_asked.clone();
-    let app = app.map_request(move |mut request: Request<Incoming>| {
-        asks.store(true, Ordering::Relaxed);
-        if let Some(certificate) = &certificate {
-            request.extensions_mut().insert(certificate.clone());
+    let tasks = Tasks::default();
+    let starter = tasks.starter();
+    let conversation = async move {
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let (asks, calls) = (has_asked.clone(), starter.clone());
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            asks.store(true, Ordering::Relaxed);
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            request.extensions_mut().insert(calls.clone());
+            app.clone().serve(request).map(Ok::<_, Infallible>)
+        });
+        let connection = connection_settings(starter).serve_connection(TokioIo::new(stream), answer).into_owned();
+        let mut conversation = pin!(watcher.watch(connection));
+        match tokio::time::timeout(FIRST_REQUEST_WITHIN, conversation.as_mut()).await {
+            Err(_) if !has_asked.load(Ordering::Relaxed) => Ok(()),
+            Err(_) => conversation.await,
+            Ok(ended) => ended,
         }
-        request
-    });
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut conversation = pin!(watcher.watch(connection.into_owned()));
-    let ended = match tokio::time::timeout(FIRST_REQUEST_WITHIN, conversation.as_mut()).await {
-        Err(_) if !has_asked.load(Ordering::Relaxed) => return,
-        Err(_) => conversation.await,
-        Ok(ended) => ended,
-    };
-    if let Err(error) = ended {
+    }
+    .boxed();
+    if let Some(Err(error)) = tasks.run_until(conversation).await {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
-fn connection_settings() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+fn connection_settings(starter: Starter) -> auto::Builder<Starter> {
+    let mut http = auto::Builder::new(starter);
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HTTP1_HEADERS_MAX_BYTES);
     http.http2()
         .timer(TokioTimer::new())
@@ -269,8 +264,8 @@ mod tests {
     async fn lives_for(said: &[u8], app: Router) -> Duration {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         client.write_all(said).await.unwrap();
-        let (http, connections, begin) = (connection_settings(), GracefulShutdown::new(), Instant::now());
-        converse(&http, server, app, None, connections.watcher()).await;
+        let (connections, begin) = (GracefulShutdown::new(), Instant::now());
+        converse(server, Arc::new(app), None, connections.watcher()).await;
         begin.elapsed()
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn;
 use futures::future::BoxFuture;
 use hyper_util::server::graceful::GracefulShutdown;
 use lockstead_engine::Readiness;
@@ -14,14 +14,14 @@ use thiserror::Error;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::access::{Access, AccessFileError, Door, guard};
+use crate::access::{Access, AccessFileError, Door};
+use crate::app::App;
 use crate::config::Settings;
 use crate::engine::{EngineSettingsError, Started, start_engine};
 use crate::listener::Listener;
 use crate::reload::{self, Watched};
 use crate::service::{Drain, Engines, Router, Service};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::count_requests;
 use crate::telemetry::traces;
 use crate::tls::{Tls, TlsFileError};
 use crate::{grpc, http};
@@ -120,13 +120,12 @@ impl Server {
         let door = Door::new(access.clone(), is_local, metrics.clone());
         let engines = Engines::new(engine).with_node(node);
         let service = Service::new(engines, router, metrics.clone(), Drain::default());
-        let (grpc, health) = grpc::routes(service.clone())?;
+        let locks = grpc::Locks::new(service.clone());
+        let (grpc, health) = grpc::routes(locks.clone())?;
         let info = http::Info::new(env!("CARGO_PKG_VERSION"));
-        let app = grpc
-            .merge(http::routes(service.clone(), info.clone()))
-            .layer(from_fn_with_state(door, guard))
-            .layer(from_fn_with_state(metrics.clone(), count_requests));
-        let app = if traces::is_on() { app.layer(from_fn(traces::trace_requests)) } else { app };
+        let paths = grpc.merge(http::routes(service.clone(), info.clone()));
+        let paths = if traces::is_on() { paths.layer(from_fn(traces::trace_requests)) } else { paths };
+        let app = App::new(door, metrics.clone(), locks, paths);
         let listener = listener.counted_by(metrics.clone()).with_app(app).with_tls(tls.clone());
         let monitor = match &settings.monitor_listen {
             Some(listen) => {
@@ -148,13 +147,6 @@ impl Server {
     /// Where probes and metrics are to be had without credentials.
     pub fn monitor_address(&self) -> Option<SocketAddr> {
         self.port.monitor.as_ref().map(Listener::address)
-    }
-
-    /// With more routes on the same port.
-    #[must_use]
-    pub fn with_routes(mut self, routes: axum::Router) -> Self {
-        self.port.listener.merge(routes);
-        self
     }
 
     /// Serves until `shutdown`. Then sessions move to other servers, if their engine outlives this one, and what is left

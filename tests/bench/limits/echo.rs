@@ -26,7 +26,7 @@ const PAYLOAD_BYTES: usize = 48;
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
-/// The server that `lockstead bench` starts for itself. It is asked for nothing but echoes here.
+/// The server that `lockstead bench` starts for itself.
 pub(crate) struct Echo {
     server: Server,
     callers: Callers,
@@ -44,7 +44,7 @@ pub(crate) enum Callers {
 pub(crate) fn start(callers: Callers) -> Echo {
     let mut command = Command::new(lockstead_tests::lockstead());
     // It ends with its standard input.
-    command.arg("bench-server").stdin(Stdio::piped());
+    command.arg("bench-echo").stdin(Stdio::piped());
     Echo { server: Server::start_as(command), callers }
 }
 

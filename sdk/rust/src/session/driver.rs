@@ -2,24 +2,28 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use lockstead_api::tasks::Tasks;
 use lockstead_clock::{Timer, time};
 use lockstead_core::Time;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::state::{Order, State, Switch};
 use super::stream::{Event, SessionStream};
-use super::tasks::Tasks;
 use super::wire::FromServer;
 use super::{Command, Connection, Handle};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::transport::Transport;
 
-/// How many commands are taken before something else gets its turn.
-const BATCH: usize = 1024;
+/// Of what is in flight, so much makes a turn: while this side sees to one part, the server sees to another. All in one turn,
+/// each would wait for the other.
+const TURNS: usize = 4;
+/// A smaller turn costs more by itself than by what is in it. With a larger one, others would wait too long for theirs.
+const TURN_SIZES: RangeInclusive<usize> = 4..=128;
 
 /// Opens the first session, and starts the task that keeps it.
 pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
@@ -39,8 +43,8 @@ pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
         attempt: Line::closed(),
         publish,
         timer: Timer::default(),
-        tasks: Tasks::new(),
-        commands: Vec::with_capacity(BATCH),
+        tasks: Tasks::default(),
+        commands: Vec::new(),
     };
     tokio::spawn(driver.run());
     opened.await.unwrap_or(Err(Error::Closed))?;
@@ -83,26 +87,34 @@ enum Wake {
 
 impl Driver {
     async fn run(mut self) {
-        self.state.on_time(time());
-        self.carry_out();
+        self.see_to(Wake::Time);
         while !self.state.is_finished() {
             let wake = self.next().await;
-            if let Wake::Commands = wake {
+            let others_go_on = matches!(wake, Wake::Line(Event::Messages) | Wake::Commands);
+            self.see_to(wake);
+            if others_go_on && !self.state.is_finished() {
                 self.gather().await;
+                self.see_to(Wake::Commands);
             }
-            let now = time();
-            // First of all: what arrived late must not undo an expiry.
-            self.state.on_time(now);
-            self.handle(now, wake);
-            self.carry_out();
         }
     }
 
-    /// Takes the commands of those who are about to say something, too: they go out as one.
+    fn see_to(&mut self, wake: Wake) {
+        let now = time();
+        // First of all: what arrived late must not undo an expiry.
+        self.state.on_time(now);
+        self.handle(now, wake);
+        self.carry_out();
+    }
+
+    /// Takes the commands of those who have just had an answer, or are about to say something anyhow: they go out as one.
     async fn gather(&mut self) {
-        tokio::task::yield_now().await;
+        if self.state.in_flight() > 1 {
+            tokio::task::yield_now().await;
+        }
+        let most = self.turn();
         if let Some(inbox) = &mut self.inbox {
-            while self.commands.len() < BATCH
+            while self.commands.len() < most
                 && let Ok(command) = inbox.try_recv()
             {
                 self.commands.push(command);
@@ -110,20 +122,26 @@ impl Driver {
         }
     }
 
+    /// How many messages, or commands, to see to before the other side's go on.
+    fn turn(&self) -> usize {
+        (self.state.in_flight() / TURNS).clamp(*TURN_SIZES.start(), *TURN_SIZES.end())
+    }
+
     async fn next(&mut self) -> Wake {
+        let turn = self.turn();
         let Self { inbox, line, attempt, timer, tasks, commands, state, .. } = self;
         let next_command = async {
             match inbox {
-                Some(inbox) => inbox.recv_many(commands, BATCH).await,
+                Some(inbox) => inbox.recv_many(commands, turn).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             // First the transport: what arrives with it is seen to at once, and what is said goes out before all else.
             biased;
-            never = tasks.run() => match never {},
-            event = line.stream.next(&mut line.messages) => Wake::Line(event),
-            event = attempt.stream.next(&mut attempt.messages) => Wake::Attempt(event),
+            never = tasks.run_after_others() => match never {},
+            event = line.stream.next(&mut line.messages, turn) => Wake::Line(event),
+            event = attempt.stream.next(&mut attempt.messages, turn) => Wake::Attempt(event),
             count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
             () = timer.until(state.next_wake()) => Wake::Time,
         }

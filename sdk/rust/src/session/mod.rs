@@ -7,7 +7,6 @@ mod driver;
 mod hold;
 mod state;
 mod stream;
-mod tasks;
 mod unary;
 mod validity;
 mod wire;

@@ -19,8 +19,6 @@ use tonic::Streaming;
 use super::wire::{Failure, FromServer};
 use crate::transport::{Route, Transport};
 
-/// How many messages are taken from a stream before something else gets its turn.
-const BATCH: usize = 1024;
 /// How long a server that is being connected to is ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(250);
 /// How long a server may take to end a session that was left, before the stream is cut.
@@ -116,8 +114,8 @@ impl SessionStream {
         }
     }
 
-    /// Waits for what comes next; messages are put into `messages`. Nothing is lost if the future is dropped.
-    pub(super) async fn next(&mut self, messages: &mut VecDeque<FromServer>) -> Event {
+    /// Waits for what comes next; messages are put into `messages`, until there are `most` of them. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self, messages: &mut VecDeque<FromServer>, most: usize) -> Event {
         match self {
             Self::Closed => std::future::pending().await,
             Self::Connecting(race) => match race.next().await {
@@ -134,7 +132,7 @@ impl SessionStream {
                 }
                 Err(failure) => self.ended(failure),
             },
-            Self::Open { inbound, .. } => match poll_fn(|context| poll_batch(inbound, messages, context)).await {
+            Self::Open { inbound, .. } => match poll_fn(|context| poll_batch(inbound, messages, most, context)).await {
                 None => Event::Messages,
                 Some(failure) => self.ended(failure),
             },
@@ -194,13 +192,14 @@ async fn connect(route: Route) -> Result<Transport, Failure> {
     })
 }
 
-/// Takes all messages that are there. `Some` once the stream has ended; after the messages before its end.
+/// Takes the messages that are there. `Some` once the stream has ended; after the messages before its end.
 fn poll_batch(
     inbound: &mut Streaming<SessionResponse>,
     messages: &mut VecDeque<FromServer>,
+    most: usize,
     context: &mut Context<'_>,
 ) -> Poll<Option<Failure>> {
-    while messages.len() < BATCH {
+    while messages.len() < most {
         match Pin::new(&mut *inbound).poll_next(context) {
             Poll::Ready(Some(Ok(SessionResponse { message }))) => messages.extend(message),
             Poll::Ready(ended) => {

@@ -55,13 +55,15 @@ impl Handle {
             UnaryPatience::Wait(wait) => Some(find_by.saturating_add(wait)),
             UnaryPatience::Forever => None,
         };
-        let mut failure = self.unavailable("no connection");
+        let mut failure = None;
+        let give_up = |failure: Option<Error>| Err(failure.unwrap_or_else(|| self.unavailable("no connection")));
         let (mut home, mut turn) = (None, 0);
         let (mut pause, mut is_repeated) = (FIRST_PAUSE, false);
         loop {
             let connection = tokio::select! {
+                biased;
                 connection = connections.wait_for(Option::is_some) => connection.map_err(|_| Error::Closed)?.clone(),
-                () = sleep_until(answer_by.map_or(find_by, |answer_by| answer_by.min(find_by))) => return Err(failure),
+                () = sleep_until(answer_by.map_or(find_by, |answer_by| answer_by.min(find_by))) => return give_up(failure),
             };
             let Some(connection) = connection else { continue };
             if home.replace(connection.server) != Some(connection.server) {
@@ -71,17 +73,18 @@ impl Handle {
             let is_at_home = elsewhere.is_none();
             let service = LockServiceClient::new(elsewhere.unwrap_or(connection.channel));
             let answer = tokio::select! {
+                biased;
                 answer = rpc(Attempt { service, sent: time(), is_repeated }) => answer,
                 gone = until_gone(&mut connections), if is_at_home => {
                     gone.map_err(|_| Error::Closed)?;
                     Err(Status::unavailable("the connection broke"))
                 }
-                () = sleep_until_some(answer_by) => return Err(failure),
+                () = sleep_until_some(answer_by) => return give_up(failure),
             };
             match answer {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) if !error::is_transient(&status) => return Err(Error::from_status(&status)),
-                Err(status) => failure = self.gone_wrong(&status),
+                Err(status) => failure = Some(self.gone_wrong(&status)),
             }
             // There was a server. From now on, there has to be one again.
             find_by = time().saturating_add(timeout);

@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, Uri};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, HeaderValue, Request, Uri};
 use axum::response::{IntoResponse, Response};
 use tonic::Status;
 
@@ -38,7 +36,7 @@ impl Door {
     }
 
     /// What is to be proved before a request may go on; `None` if nobody is asked.
-    fn wanted(&self, request: &Request) -> Result<Option<(&Arc<Access>, Credentials)>, Error> {
+    fn wanted<B>(&self, request: &Request<B>) -> Result<Option<(&Arc<Access>, Credentials)>, Error> {
         if !request.method().is_safe() && comes_from_elsewhere(request.uri(), request.headers()) {
             return Err(Error::ForeignPage);
         }
@@ -51,27 +49,23 @@ impl Door {
         let certificate = request.extensions().get::<Arc<Certificate>>();
         Ok(Some((access, Credentials::of(request.headers(), certificate)?)))
     }
-}
 
-/// Lets a request through to its route, with the identity of who sent it; or answers it.
-pub async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let identity = match door.wanted(&request) {
-        Ok(None) => Ok(Identity::anyone()),
-        Ok(Some((access, credentials))) => let_in(access, credentials).await,
-        Err(error) => Err(error),
-    };
-    match identity {
-        Ok(identity) => {
-            // Nobody behind the door needs it, and what is not there can't be told on.
-            request.headers_mut().remove(AUTHORIZATION);
-            request.extensions_mut().insert(identity);
-            next.run(request).await
-        }
-        Err(error) => refuse(&door.metrics, request.headers(), error),
+    /// Lets a request through to its route, with the identity of who sent it; the error is its answer.
+    pub async fn let_in<B>(&self, request: &mut Request<B>) -> Result<(), Response> {
+        let identity = match self.wanted(request) {
+            Ok(None) => Ok(Identity::anyone()),
+            Ok(Some((access, credentials))) => identify(access, credentials).await,
+            Err(error) => Err(error),
+        };
+        let identity = identity.map_err(|error| refuse(&self.metrics, request.headers(), error))?;
+        // Nobody behind the door needs it, and what is not there can't be told on.
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(identity);
+        Ok(())
     }
 }
 
-async fn let_in(access: &Arc<Access>, credentials: Credentials) -> Result<Identity, Error> {
+async fn identify(access: &Arc<Access>, credentials: Credentials) -> Result<Identity, Error> {
     let identity = access.identify(credentials).await?;
     identity.check_any()?;
     Ok(identity)

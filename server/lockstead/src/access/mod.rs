@@ -24,7 +24,7 @@ use lockstead_core::{Name, ResourceKey, Scope};
 use thiserror::Error;
 
 pub use certificate::Certificate;
-pub use door::{Door, guard};
+pub use door::Door;
 pub use policy::{Action, Principal};
 pub use quota::{Counted, CountedSession, CountedWait, OverQuota};
 pub use token::Token;

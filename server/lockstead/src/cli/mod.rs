@@ -63,6 +63,8 @@ enum Command {
     RunWatchdog,
     #[command(name = bench::SERVER_COMMAND, hide = true)]
     BenchServer,
+    #[command(name = bench::ECHO_COMMAND, hide = true)]
+    BenchEcho,
 }
 
 /// Runs the command line of this process.
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
             Command::Token(args) => token::token(&args),
             Command::RunWatchdog => watchdog::watch().await,
             Command::BenchServer => bench::serve().await,
+            Command::BenchEcho => bench::echo().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "lockstead", &mut std::io::stdout());
                 ExitCode::SUCCESS

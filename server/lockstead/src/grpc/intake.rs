@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
+use axum::body::{Bytes, HttpBody};
+use axum::http::Request;
 use futures::future::BoxFuture;
 use hyper::body::{Frame, SizeHint};
 use lockstead_api::v1::ErrorReason;
@@ -31,7 +31,7 @@ const HEALTH_MESSAGE_MAX_BYTES: usize = 1 << 10;
 const HEAD_BYTES: usize = 5;
 
 /// Bounds what comes in by this request.
-pub(super) async fn bound(request: Request) -> Request {
+pub(super) fn bound<B>(request: Request<B>) -> Request<Intake<B>> {
     let path = request.uri().path();
     let is_stream = path == SESSION || path == REFLECTION;
     let most = match path {
@@ -39,11 +39,12 @@ pub(super) async fn bound(request: Request) -> Request {
         path if path.starts_with(HEALTH) => HEALTH_MESSAGE_MAX_BYTES,
         _ => GRPC_SMALL_MESSAGE_MAX_BYTES,
     };
-    request.map(|body| Body::new(Intake::new(body, most, is_stream)))
+    request.map(|body| Intake::new(body, most, is_stream))
 }
 
-struct Intake {
-    body: Body,
+/// A body whose messages are bounded.
+pub(super) struct Intake<B> {
+    body: B,
     is_stream: bool,
     /// Bytes that the next message can have.
     most: usize,
@@ -55,8 +56,8 @@ struct Intake {
     asked_place: Option<BoxFuture<'static, Place>>,
 }
 
-impl Intake {
-    fn new(body: Body, most: usize, is_stream: bool) -> Self {
+impl<B> Intake<B> {
+    fn new(body: B, most: usize, is_stream: bool) -> Self {
         let head = Vec::with_capacity(HEAD_BYTES);
         Self { body, is_stream, most, head, left: 0, deadline: None, place: None, asked_place: None }
     }
@@ -107,9 +108,29 @@ impl Intake {
             self.deadline = None;
         }
     }
+
+    /// Ready when there is room for the message that comes next.
+    fn poll_place(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(asked) = &mut self.asked_place {
+            self.place = Some(ready!(asked.as_mut().poll(context)));
+            self.asked_place = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready when what has to come soon has not come in time.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_due() {
+            return Poll::Pending;
+        }
+        self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(MESSAGE_WITHIN))).as_mut().poll(context)
+    }
 }
 
-impl HttpBody for Intake {
+impl<B> HttpBody for Intake<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -117,18 +138,14 @@ impl HttpBody for Intake {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        if self.is_due() {
-            let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(MESSAGE_WITHIN)));
-            if deadline.as_mut().poll(context).is_ready() {
-                let why = format!("the message was not complete within {}", duration::format(MESSAGE_WITHIN));
-                return Poll::Ready(Some(Err(ErrorReason::InvalidBody.status(why).into())));
-            }
-        }
-        if let Some(asked) = &mut self.asked_place {
-            self.place = Some(ready!(asked.as_mut().poll(context)));
-            self.asked_place = None;
-        }
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+        let polled = self.poll_place(context).map(|()| Pin::new(&mut self.body).poll_frame(context));
+        let Poll::Ready(Poll::Ready(polled)) = polled else {
+            // Most messages are there at once, and need no clock.
+            ready!(self.poll_deadline(context));
+            let why = format!("the message was not complete within {}", duration::format(MESSAGE_WITHIN));
+            return Poll::Ready(Some(Err(ErrorReason::InvalidBody.status(why).into())));
+        };
+        let frame = match polled {
             Some(Ok(frame)) => frame,
             ended => return Poll::Ready(ended.map(|error| error.map_err(Into::into))),
         };
@@ -149,6 +166,7 @@ impl HttpBody for Intake {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use http_body_util::BodyExt;
 
     use super::*;

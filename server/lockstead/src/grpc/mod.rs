@@ -8,10 +8,14 @@ mod session;
 mod trace;
 
 use axum::Router;
+use axum::http;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{map_request, map_response};
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use hyper::body::Incoming;
+use lockstead_api::tasks::Starter;
 use lockstead_api::v1::lock_service_server::{LockService, LockServiceServer};
 use lockstead_api::{FILE_DESCRIPTOR_SET, convert, status, v1};
 use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
@@ -19,37 +23,68 @@ use lockstead_core::{HoldId, Renew};
 use tonic::service::Routes;
 use tonic::{Request, Status, Streaming};
 use tonic_health::server::HealthReporter;
+use tower::Service as _;
 
 use crate::access::Identity;
 use crate::service::{Caller, Error, Service};
+use crate::telemetry::traces;
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
+
+/// The service for locks, for those who call it by plain gRPC.
+#[derive(Clone)]
+pub(crate) struct Locks(LockServiceServer<Handlers>);
+
+impl Locks {
+    pub(crate) fn new(service: Service) -> Self {
+        Self(LockServiceServer::new(Handlers { service }).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES))
+    }
+
+    /// Whether a request is for it, and not by gRPC-Web.
+    pub(crate) fn is_called_by<B>(request: &http::Request<B>) -> bool {
+        let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+        let is_plain =
+            content_type.is_some_and(|kind| kind == b"application/grpc" || kind.starts_with(b"application/grpc+"));
+        is_plain && request.uri().path().starts_with(PATH)
+    }
+
+    /// Answers a call.
+    pub(crate) async fn answer(&self, request: http::Request<Incoming>) -> http::Response<tonic::body::Body> {
+        let call = |request| async move {
+            let Ok(response) = self.0.clone().call(intake::bound(request)).await;
+            blame_message(response)
+        };
+        if traces::is_on() { traces::trace_grpc(request, call).await } else { call(request).await }
+    }
+}
+
+/// What the paths of the service for locks begin with.
+const PATH: &str = "/lockstead.v1.LockService/";
 
 /// All gRPC services: locks, health, reflection; also as gRPC-Web.
 ///
 /// # Errors
 /// If the descriptors that reflection shows can't be read, which is a defect of the build.
-pub fn routes(service: Service) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
+pub(crate) fn routes(locks: Locks) -> Result<(Router, HealthReporter), tonic_reflection::server::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let locks = LockServiceServer::new(Handlers { service }).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES);
-    let router = Routes::new(locks)
+    let router = Routes::new(locks.0)
         .add_service(health_service)
         .add_service(reflection)
         .into_axum_router()
         // The fallback belongs to HTTP, which has the rest of the port.
         .reset_fallback()
-        .layer(map_request(intake::bound))
-        .layer(map_response(blame_message))
+        .layer(map_request(async |request| intake::bound(request).map(axum::body::Body::new)))
+        .layer(map_response(async |response: Response| blame_message(response)))
         .layer(tonic_web::GrpcWebLayer::new());
     Ok((router, health))
 }
 
 /// Gives a request that can't be decoded, of which the handlers never hear, the status that it deserves.
-async fn blame_message(mut response: Response) -> Response {
+fn blame_message<B>(mut response: http::Response<B>) -> http::Response<B> {
     if let Some(found) = Status::from_header_map(response.headers()) {
         let blamed = status::blame_message(found);
         // Fails only on metadata that is no header, and there is none.
@@ -58,6 +93,7 @@ async fn blame_message(mut response: Response) -> Response {
     response
 }
 
+#[derive(Clone)]
 struct Handlers {
     service: Service,
 }
@@ -85,7 +121,9 @@ impl LockService for Handlers {
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
         let trace = trace::StreamTrace::begin(request.metadata());
         let caller = self.caller(&request)?;
-        Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace)))
+        let connection = request.extensions().get::<Starter>().cloned();
+        let connection = connection.ok_or_else(|| v1::ErrorReason::Internal.status("the request came by no connection"))?;
+        Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace, &connection)))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Answer<Self::HoldStream> {

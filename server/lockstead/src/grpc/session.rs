@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use hyper::rt::Executor;
 use lockstead_api::status::blame_message;
+use lockstead_api::tasks::Starter;
 use lockstead_api::v1;
 use lockstead_core::duration;
 use tokio_stream::wrappers::ReceiverStream;
@@ -12,36 +14,45 @@ use tonic::{Status, Streaming};
 
 use super::trace::StreamTrace;
 use super::{decode, encode};
-use crate::service::session::{Inbound, Outbound, attachment_channel};
+use crate::service::session::{Actor, Inbound, Outbound, attachment_channel};
 use crate::service::{Caller, Error, Result};
 
 /// How long a new stream may be silent.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Answers at once with a stream, so that a client may wait for the answer's headers before it says anything.
+/// Answers at once with a stream, so that a client may wait for the answer's headers before it says anything. What comes in is
+/// seen to as a task of the connection, which goes on by itself if the session outlives that.
 pub(super) fn serve(
     caller: Caller,
     wire: Streaming<v1::SessionRequest>,
     trace: StreamTrace,
+    connection: &Starter,
 ) -> BoxStream<'static, std::result::Result<v1::SessionResponse, Status>> {
     let (outbound, replies) = attachment_channel();
     let heard = trace.clone();
-    tokio::spawn(async move {
-        if let Err(error) = begin(&caller, wire, heard, outbound.clone()).await {
+    connection.execute(async move {
+        match begin(&caller, wire, heard, outbound.clone()).await {
+            Ok(None) => {}
+            Ok(Some(session)) => {
+                // From here on it is up to the session how long the stream lives.
+                drop((caller, outbound));
+                session.run().await;
+            }
             // A client that is gone need not hear of it.
-            _ = outbound.send(Err(error)).await;
+            Err(error) => _ = outbound.send(Err(error)).await,
         }
     });
     let told = ReceiverStream::new(replies).inspect(move |item| trace.said(item));
     told.map(|item| item.map(encode::reply).map_err(Status::from)).boxed()
 }
 
+/// Begins with what the client says first. Returns a session that has been opened here.
 async fn begin(
     caller: &Caller,
     mut wire: Streaming<v1::SessionRequest>,
     trace: StreamTrace,
     outbound: Outbound,
-) -> Result<()> {
+) -> Result<Option<Actor>> {
     let first = tokio::select! {
         first = tokio::time::timeout(FIRST_MESSAGE_WITHIN, wire.message()) => first,
         () = caller.drain().begun() => return Err(Error::Draining),
@@ -57,8 +68,10 @@ async fn begin(
         }
     };
     match first {
-        decode::First::Open(options) => caller.open_session(options, inbound(wire, trace), outbound),
-        decode::First::Resume(resume) => caller.resume_session(resume, inbound(wire, trace), outbound).await,
+        decode::First::Open(options) => caller.open_session(options, inbound(wire, trace), outbound).map(Some),
+        decode::First::Resume(resume) => {
+            caller.resume_session(resume, inbound(wire, trace), outbound).await.map(|()| None)
+        }
     }
 }
 

@@ -63,6 +63,10 @@ impl Acquires {
         Self { connect_timeout, by_request: HashMap::new(), looks: BinaryHeap::new() }
     }
 
+    pub(super) fn in_flight(&self) -> usize {
+        self.by_request.len()
+    }
+
     pub(super) fn add(&mut self, now: Time, acquire: Box<Acquire>, hears: Hears, messages: &mut Messages) {
         let request_id = acquire.request.request_id;
         let mut under_way = UnderWay { acquire, unsaid: None, give_up: None, put_off: 0 };

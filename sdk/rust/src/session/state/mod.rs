@@ -122,6 +122,11 @@ impl State {
         }
     }
 
+    /// How many operations wait for an answer.
+    pub(super) fn in_flight(&self) -> usize {
+        self.operations.in_flight()
+    }
+
     /// Does all that is due. To be called before anything else whenever time may have passed.
     pub(super) fn on_time(&mut self, now: Time) {
         self.attempt_on_time(now);

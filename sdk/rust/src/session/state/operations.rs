@@ -65,6 +65,10 @@ impl Operations {
         Self { request_ids, acquires, releases: HashMap::new(), holds: HashMap::new() }
     }
 
+    pub(super) fn in_flight(&self) -> usize {
+        self.acquires.in_flight() + self.releases.len()
+    }
+
     pub(super) fn release(&mut self, now: Time, release: Release, hears: Hears, messages: &mut Messages) {
         if let Some(loss) = release.hold.loss(now) {
             return release.answer(Err(loss.into()));

@@ -18,7 +18,8 @@ use lockstead_core::duration;
 
 use super::Exit;
 use report::{Report, Row};
-pub(super) use server::{COMMAND as SERVER_COMMAND, serve};
+use server::Child;
+pub(super) use server::{ECHO_COMMAND, SERVER_COMMAND, echo, serve};
 
 /// Measure acquire+release and hand-over, beside a bare echo
 ///
@@ -74,9 +75,9 @@ pub(super) async fn bench(args: BenchArgs) -> ExitCode {
 }
 
 async fn measure(args: BenchArgs) -> Result<(), Failure> {
-    let own = server::Child::start().await?;
+    let (own, echo_server) = (Child::start(SERVER_COMMAND).await?, Child::start(ECHO_COMMAND).await?);
     let address = args.server.clone().unwrap_or_else(|| own.address.clone());
-    let bench = Bench { args, address, echo_address: own.address.clone() };
+    let bench = Bench { args, address, echo_address: echo_server.address.clone() };
     let mut report = Report::default();
     for in_flight in bench.args.in_flight.clone() {
         let echo = echo::stream(&bench, in_flight).await?;
@@ -97,6 +98,7 @@ async fn measure(args: BenchArgs) -> Result<(), Failure> {
         report.add(Row::hand_over("hand-over, one lock", waiters, &hand_over, &echo));
     }
     own.stop().await;
+    echo_server.stop().await;
     report.print(bench.args.json);
     Ok(())
 }

@@ -45,7 +45,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 #[tokio::test]
 async fn grpc_shares_the_port_and_leaves_the_rest_to_http() {
     let mut server = Server::start();
-    let (grpc, _) = crate::grpc::routes(server.service.clone()).unwrap();
+    let (grpc, _) = crate::grpc::routes(crate::grpc::Locks::new(server.service.clone())).unwrap();
     server.router = grpc.merge(server.router);
     assert_eq!(server.get("/v1/locks").await.status, 200);
     assert_eq!(server.get("/nowhere").await.reason(), "ROUTE_NOT_FOUND");

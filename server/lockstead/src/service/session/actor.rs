@@ -28,8 +28,9 @@ use crate::telemetry::metrics::SessionEnd;
 /// Messages, or answers, read in one go before events and the clock have their turn.
 const MESSAGES_IN_A_ROW: usize = 128;
 
-/// What the task owns.
-pub(super) struct Actor {
+/// A session, and what its task owns.
+#[must_use = "a session lives while its actor runs"]
+pub struct Actor {
     pub(super) service: Caller,
     pub(super) session: Arc<Session>,
     /// With the calls whose answers are on their way.
@@ -145,7 +146,7 @@ impl Actor {
     }
 
     /// Lives until the session ends.
-    pub(super) async fn run(mut self) {
+    pub async fn run(mut self) {
         let end = self.live().await;
         self.finish(end).await;
     }

@@ -1,6 +1,7 @@
 //! Sessions: a client's open stream, and all it holds.
 //!
-//! Each session is an actor: one task that owns its state, from its opening to its end. It reads the client's messages,
+//! Each session is an actor: one task that owns its state, from its opening to its end, and is a part of its first connection's
+//! task for as long as that lives. It reads the client's messages,
 //! the engines' events and the clock, and writes replies. With `OnDisconnect::Keep` it outlives its stream, and a
 //! resume hands it a new one. If its engine outlives the server, a resume on another server begins an actor there, and ends
 //! this one.
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use lockstead_core::{Metadata, Owner};
 
+pub use actor::Actor;
 pub use attachment::{Inbound, Outbound, OutboundItem, attachment_channel};
 pub use message::{HeldHold, Message, Opened, Reply, Resume, SessionAsk};
 pub use registry::{SessionView, Sessions};

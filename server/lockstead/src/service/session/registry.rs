@@ -66,8 +66,8 @@ pub struct SessionView {
 }
 
 impl Caller {
-    /// Opens a session on a stream. It ends by itself; what the client is to know comes out of `outbound`.
-    pub fn open_session(&self, options: SessionOptions, inbound: Inbound, outbound: Outbound) -> Result<()> {
+    /// Opens a session on a stream. It lives while its actor runs; what the client is to know comes out of `outbound`.
+    pub fn open_session(&self, options: SessionOptions, inbound: Inbound, outbound: Outbound) -> Result<Actor> {
         self.check_not_draining()?;
         let counted = self.may(|identity| {
             identity.count_request()?;
@@ -80,8 +80,7 @@ impl Caller {
         self.metrics.session_opened();
         let mut actor = Actor::new(self.clone(), session, attaches, false);
         actor.open(inbound, outbound);
-        tokio::spawn(actor.run());
-        Ok(())
+        Ok(actor)
     }
 
     /// Goes on with a session on a new stream.

@@ -93,7 +93,9 @@ impl Slow {
     pub(super) async fn open_with(&self, options: SessionOptions) -> (Client, Opened) {
         let (messages, inbound) = mpsc::unbounded_channel();
         let (outbound, replies) = attachment_channel();
-        self.service.open_session(options, UnboundedReceiverStream::new(inbound).boxed(), outbound).unwrap();
+        let session =
+            self.service.open_session(options, UnboundedReceiverStream::new(inbound).boxed(), outbound).unwrap();
+        tokio::spawn(session.run());
         let mut client = Client { messages: Some(messages), replies };
         match client.hear().await {
             Reply::Opened(opened) => (client, opened),

@@ -20,7 +20,6 @@ use lockstead_core::{Census, Grant, HoldId, Scope};
 use lockstead_engine::{Engine, StoreView};
 
 pub use labels::{By, From, Loss, Outcome, Refused, SessionEnd};
-pub use requests::count_requests;
 pub(crate) use requests::is_grpc;
 pub use text::MEDIA_TYPE;
 

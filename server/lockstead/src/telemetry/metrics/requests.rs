@@ -1,13 +1,9 @@
 //! Requests by transport and the code of their answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::{HeaderMap, Response};
 use tonic::{Code, Status};
 
 use super::Metrics;
@@ -87,18 +83,17 @@ impl Requests {
     }
 }
 
-/// Counts a request when it is answered. A refusal by gRPC is in the headers of the answer; what is not refused there is OK,
-/// or a stream that has begun.
-pub async fn count_requests(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let is_grpc = is_grpc(request.headers());
-    let response = next.run(request).await;
-    if is_grpc {
-        let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-        metrics.requests.count_grpc(code);
-    } else {
-        metrics.requests.count_http(response.status().as_u16());
+impl Metrics {
+    /// A request was answered. A refusal by gRPC is in the headers of the answer; what is not refused there is OK, or a stream
+    /// that has begun.
+    pub(crate) fn answered<B>(&self, is_grpc: bool, response: &Response<B>) {
+        if is_grpc {
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            self.requests.count_grpc(code);
+        } else {
+            self.requests.count_http(response.status().as_u16());
+        }
     }
-    response
 }
 
 /// Whether a request is for gRPC, or gRPC-Web.

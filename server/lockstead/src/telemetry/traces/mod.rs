@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub(crate) use note::{granted, note_ask, note_grant, note_outcome, note_resource, outcome_of, resource};
 pub(crate) use operations::Operations;
-pub(crate) use requests::trace_requests;
+pub(crate) use requests::{trace_grpc, trace_requests};
 
 use crate::config::Otlp;
 

@@ -1,0 +1,273 @@
+//! The transport's own tasks, carried out by one.
+//!
+//! A message would pass through three tasks at either end: on a client from the session's to the one that frames messages, and on
+//! to the one that writes to the socket; on a server from the connection's to the one of the call and back. Each wakes the next,
+//! perhaps on another thread, and for small messages that is most of what they cost. As parts of one task they wake nobody.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::task::{ArcWake, AtomicWaker, waker_ref};
+use futures::{FutureExt, StreamExt};
+use hyper::rt::Executor;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+type Task = BoxFuture<'static, ()>;
+
+/// A connection has some tasks by itself. If there are no more, there are no others to wait for.
+const FEW: usize = 8;
+/// Of the tasks that are begun at once, so much makes a turn, but not less than some.
+const TURNS: usize = 4;
+const TURN_MIN: usize = 4;
+
+/// What the transport has begun. Whatever is not done when this is dropped goes on by itself.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    running: FuturesUnordered<Task>,
+    inbox: Arc<Inbox>,
+}
+
+/// Where the transport begins them.
+#[derive(Clone, Debug)]
+pub struct Starter(Arc<Inbox>);
+
+/// What has been begun, and how to wake whoever carries it out.
+#[derive(Debug, Default)]
+struct Inbox {
+    begun: Mutex<Begun>,
+    /// Whoever carries the tasks out knows already that there is something to do.
+    is_muted: AtomicBool,
+    waker: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Begun {
+    tasks: VecDeque<Task>,
+    /// Nobody carries them out any more.
+    is_closed: bool,
+}
+
+impl Tasks {
+    /// For the transport.
+    pub fn starter(&self) -> Starter {
+        Starter(self.inbox.clone())
+    }
+
+    /// Carries them out, for as long as this is awaited. Whenever it is their turn, it lets all others go first who have
+    /// something to say by them: that goes out as one. Safe to drop and call again.
+    pub async fn run_after_others(&mut self) -> Infallible {
+        loop {
+            self.inbox.is_muted.swap(false, Ordering::AcqRel);
+            self.until_woken().await;
+            if self.running.len() > FEW {
+                self.inbox.is_muted.store(true, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Carries out what can be carried out now, and returns when there is more.
+    async fn until_woken(&mut self) {
+        let mut is_woken = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut is_woken, true) {
+                return Poll::Ready(());
+            }
+            self.poll(context).map(|never| match never {})
+        })
+        .await;
+    }
+
+    /// Carries them out until this one is over, which begins the others.
+    pub async fn run_until<T: Send + 'static>(mut self, first: BoxFuture<'static, T>) -> Option<T> {
+        let (end, ended) = oneshot::channel();
+        // Nobody waits for it only if this is dropped.
+        self.running.push(first.map(|outcome| _ = end.send(outcome)).boxed());
+        tokio::select! {
+            biased;
+            never = poll_fn(|context| self.poll(context)) => match never {},
+            ended = ended => ended.ok(),
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Infallible> {
+        let inbox = self.inbox.clone();
+        inbox.waker.register(context.waker());
+        let waker = waker_ref(&inbox);
+        let mut context = Context::from_waker(&waker);
+        loop {
+            // What the first of them say is on its way while the others are carried out.
+            inbox.take_turn(|task| self.running.push(task));
+            let has_ended = self.running.poll_next_unpin(&mut context) == Poll::Ready(Some(()));
+            if !has_ended && inbox.is_empty() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").field("tasks", &self.tasks.len()).field("is_closed", &self.is_closed).finish()
+    }
+}
+
+impl Inbox {
+    fn take_turn(&self, carry_out: impl FnMut(Task)) {
+        let mut begun = self.begun();
+        let turn = (begun.tasks.len() / TURNS).max(TURN_MIN).min(begun.tasks.len());
+        begun.tasks.drain(..turn).for_each(carry_out);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.begun().tasks.is_empty()
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Begun> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ArcWake for Inbox {
+    fn wake_by_ref(inbox: &Arc<Self>) {
+        // Changes nothing, but comes before or after the end of the silence: whoever was not heard is looked for then.
+        if !inbox.is_muted.fetch_or(false, Ordering::AcqRel) {
+            inbox.waker.wake();
+        }
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Starter {
+    fn execute(&self, task: F) {
+        // One that panics must not take the others with it. What it leaves behind is what it leaves behind when it is dropped.
+        let task = AssertUnwindSafe(task).catch_unwind().map(drop);
+        let mut begun = self.0.begun();
+        if begun.is_closed {
+            // Whoever carried them out is gone, but the connection may still be in use.
+            tokio::spawn(task);
+            return;
+        }
+        begun.tasks.push_back(task.boxed());
+        drop(begun);
+        ArcWake::wake_by_ref(&self.0);
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        let begun = {
+            let mut begun = self.inbox.begun();
+            begun.is_closed = true;
+            std::mem::take(&mut begun.tasks)
+        };
+        let Ok(runtime) = Handle::try_current() else { return };
+        for task in std::mem::take(&mut self.running).into_iter().chain(begun) {
+            runtime.spawn(task);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// What a call says, if it waits for its turn.
+    fn say(said: &Arc<AtomicUsize>) -> impl Future<Output = ()> + use<> {
+        let said = said.clone();
+        async move { _ = said.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    #[tokio::test]
+    async fn what_is_begun_by_a_task_is_carried_out_with_it() {
+        let tasks = Tasks::default();
+        let (starter, said) = (tasks.starter(), Arc::<AtomicUsize>::default());
+        let first = {
+            let said = said.clone();
+            async move {
+                (0..100).for_each(|_| starter.execute(say(&said)));
+                while said.load(Ordering::Relaxed) < 100 {
+                    tokio::task::yield_now().await;
+                }
+                "over"
+            }
+        };
+        assert_eq!(tasks.run_until(first.boxed()).await, Some("over"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_done_goes_on_when_nobody_carries_it_out() {
+        let mut tasks = Tasks::default();
+        let (starter, said) = (tasks.starter(), Arc::<AtomicUsize>::default());
+        let (open, opened) = tokio::sync::watch::channel(false);
+        let waits = |said: &Arc<AtomicUsize>| {
+            let (mut opened, say) = (opened.clone(), say(said));
+            async move {
+                _ = opened.wait_for(|is_open| *is_open).await;
+                say.await;
+            }
+        };
+        starter.execute(waits(&said));
+        assert!(futures::poll!(Box::pin(tasks.run_after_others())).is_pending());
+        starter.execute(waits(&said));
+        drop(tasks);
+        starter.execute(waits(&said));
+        open.send_replace(true);
+        while said.load(Ordering::Relaxed) < 3 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_panics_takes_no_other_with_it() {
+        let tasks = Tasks::default();
+        let (starter, said) = (tasks.starter(), Arc::<AtomicUsize>::default());
+        starter.execute(async { panic!("a defect") });
+        starter.execute(say(&said));
+        let first = {
+            let said = said.clone();
+            async move {
+                while said.load(Ordering::Relaxed) < 1 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        assert_eq!(tasks.run_until(first.boxed()).await, Some(()));
+    }
+
+    /// A wake that comes while others go first is not lost, from whichever thread.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_wake_is_lost_in_the_silence() {
+        let mut tasks = Tasks::default();
+        let starter = tasks.starter();
+        let carried_out = tokio::spawn(async move { tasks.run_after_others().await });
+        // So many at a time that it is silent in between.
+        let callers = (0..4 * FEW).map(|_| {
+            let starter = starter.clone();
+            tokio::spawn(async move {
+                for _ in 0..500 {
+                    let (answer, answered) = oneshot::channel();
+                    let (ask, asked) = oneshot::channel();
+                    starter.execute(async move {
+                        _ = asked.await;
+                        _ = answer.send(());
+                    });
+                    ask.send(()).unwrap();
+                    answered.await.unwrap();
+                }
+            })
+        });
+        futures::future::try_join_all(callers.collect::<Vec<_>>()).await.unwrap();
+        carried_out.abort();
+    }
+}
