@@ -1,10 +1,8 @@
-//! Lockstead's gRPC types, generated from `proto/`, how they and their errors turn into the core's types and back, and what else
-//! both ends of a connection share.
+//! Lockstead's gRPC types, generated from `proto/`, and how they and their errors turn into the core's types and back.
 
 mod codec;
 pub mod convert;
 pub mod status;
-pub mod tasks;
 
 /// The package `lockstead.v1`, as generated.
 #[allow(missing_docs, clippy::pedantic, reason = "generated; its documentation is in the proto files")]

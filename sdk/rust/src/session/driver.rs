@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstead_api::tasks::Tasks;
 use lockstead_clock::{Timer, time};
 use lockstead_core::Time;
+use lockstead_tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::state::{Order, State, Switch};

@@ -58,9 +58,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use lockstead_core::{Event, ResourceKey};
+use lockstead_tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Answer, Listener, Result, SharedKey};
 use call::{Call, Then};
@@ -148,7 +150,7 @@ impl RedisSettings {
 /// The truth in Redis.
 pub struct RedisEngine {
     shared: Arc<Shared>,
-    tasks: Vec<JoinHandle<()>>,
+    _ends: DropGuard,
 }
 
 /// What the engine and its partitions share.
@@ -176,7 +178,8 @@ impl RedisEngine {
     /// Outside a tokio runtime.
     pub fn start(settings: RedisSettings, listener: impl Listener) -> Self {
         let answer_within = (settings.server_lease / 8).clamp(Duration::from_millis(150), Duration::from_secs(1));
-        let wire = Wire::new(settings.target.clone(), settings.min_acks, answer_within);
+        let tasks = Tasks::default();
+        let wire = Wire::carried_by(tasks.starter(), settings.target.clone(), settings.min_acks, answer_within);
         let (calls, inboxes): (Vec<_>, Vec<_>) = (0..settings.partitions).map(|_| mpsc::unbounded_channel()).unzip();
         let promises = Promises::new(settings.partitions, settings.server_lease);
         let away = Status::Away("it has not been reached yet".to_owned());
@@ -193,9 +196,14 @@ impl RedisEngine {
             misconfigured: watch::Sender::new(None),
             settings,
         });
-        let tasks =
-            (0..).zip(inboxes).map(|(index, calls)| tokio::spawn(Partition::new(index, shared.clone(), calls).run()));
-        Self { tasks: tasks.collect(), shared }
+        // The partitions and the connection that they share are one task, so that a call wakes nobody on its way.
+        let ends = CancellationToken::new();
+        for (index, calls) in (0..).zip(inboxes) {
+            let partition = Partition::new(index, shared.clone(), calls);
+            tasks.starter().start(ends.clone().run_until_cancelled_owned(partition.run()).map(drop));
+        }
+        tokio::spawn(tasks.run_until(ends.clone().cancelled_owned().boxed()));
+        Self { shared, _ends: ends.drop_guard() }
     }
 
     /// Returns if something shows before the first contact that waiting can't mend: what is wrong and what to do.
@@ -208,12 +216,6 @@ impl RedisEngine {
                 None => std::future::pending().await,
             }
         }
-    }
-}
-
-impl Drop for RedisEngine {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

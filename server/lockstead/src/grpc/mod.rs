@@ -15,11 +15,11 @@ use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use hyper::body::Incoming;
-use lockstead_api::tasks::Starter;
 use lockstead_api::v1::lock_service_server::{LockService, LockServiceServer};
 use lockstead_api::{FILE_DESCRIPTOR_SET, convert, status, v1};
 use lockstead_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lockstead_core::{HoldId, Renew};
+use lockstead_tasks::Starter;
 use tonic::service::Routes;
 use tonic::{Request, Status, Streaming};
 use tonic_health::server::HealthReporter;
@@ -122,7 +122,8 @@ impl LockService for Handlers {
         let trace = trace::StreamTrace::begin(request.metadata());
         let caller = self.caller(&request)?;
         let connection = request.extensions().get::<Starter>().cloned();
-        let connection = connection.ok_or_else(|| v1::ErrorReason::Internal.status("the request came by no connection"))?;
+        let connection =
+            connection.ok_or_else(|| v1::ErrorReason::Internal.status("the request came by no connection"))?;
         Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace, &connection)))
     }
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use hyper::rt::Executor;
 use lockstead_api::status::blame_message;
-use lockstead_api::tasks::Starter;
 use lockstead_api::v1;
 use lockstead_core::duration;
+use lockstead_tasks::Starter;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -30,14 +29,12 @@ pub(super) fn serve(
 ) -> BoxStream<'static, std::result::Result<v1::SessionResponse, Status>> {
     let (outbound, replies) = attachment_channel();
     let heard = trace.clone();
-    connection.execute(async move {
+    let tasks = connection.clone();
+    connection.start(async move {
         match begin(&caller, wire, heard, outbound.clone()).await {
             Ok(None) => {}
-            Ok(Some(session)) => {
-                // From here on it is up to the session how long the stream lives.
-                drop((caller, outbound));
-                session.run().await;
-            }
+            // On its own: from here on it is up to the session how long the stream lives.
+            Ok(Some(session)) => tasks.start(session.run()),
             // A client that is gone need not hear of it.
             Err(error) => _ = outbound.send(Err(error)).await,
         }

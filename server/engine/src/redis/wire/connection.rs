@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lockstead_tasks::Starter;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, PushInfo, PushKind, RedisError, ServerError, Value};
 use tokio::sync::{OnceCell, mpsc};
@@ -34,13 +35,18 @@ type ByChannel = HashMap<Vec<u8>, mpsc::UnboundedSender<Vec<u8>>>;
 
 impl Connection {
     /// Connects. Everything that is asked on it is answered, or broken off, within `within`.
-    pub(super) async fn open(target: &Target, node: &Address, within: Duration) -> Result<Self, WireError> {
-        let opened = tokio::time::timeout(within, Self::begin(target, node, within)).await;
+    pub(super) async fn open(
+        target: &Target,
+        node: &Address,
+        within: Duration,
+        tasks: &Starter,
+    ) -> Result<Self, WireError> {
+        let opened = tokio::time::timeout(within, Self::begin(target, node, within, tasks)).await;
         let hint = if target.tls.is_some() { "; does it speak TLS?" } else { "" };
         opened.unwrap_or_else(|_| Err(WireError::Broken(format!("{node} does not answer within {within:?}{hint}"))))
     }
 
-    async fn begin(target: &Target, node: &Address, within: Duration) -> Result<Self, WireError> {
+    async fn begin(target: &Target, node: &Address, within: Duration, tasks: &Starter) -> Result<Self, WireError> {
         let (inboxes, closed) = (Inboxes::default(), CancellationToken::new());
         let pushes = {
             let (inboxes, closed) = (inboxes.clone(), closed.clone());
@@ -51,7 +57,7 @@ impl Connection {
         };
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(within)).set_push_sender(pushes);
         let (redis, driver) = dial(target, Peer::Node, node, config).await?;
-        tokio::spawn({
+        tasks.start({
             let (inboxes, closed) = (inboxes.clone(), closed.clone());
             async move {
                 closed.run_until_cancelled(driver).await;

@@ -32,6 +32,7 @@ use connection::Connection;
 pub use error::WireError;
 use link::Acks;
 pub use link::Link;
+use lockstead_tasks::{Starter, Tasks};
 pub(super) use pace::Pace;
 pub use permission::RULE;
 use routes::Routes;
@@ -54,6 +55,8 @@ struct Shared {
     target: Target,
     min_acks: u32,
     answer_within: Duration,
+    /// Carries connections.
+    tasks: Starter,
     state: Mutex<State>,
 }
 
@@ -76,8 +79,13 @@ impl Wire {
     /// A way to `target` on which a call that writes counts only once `min_acks` replicas have it. Nothing is reached for
     /// before the first link; then everything is answered, or fails, within `answer_within`.
     pub fn new(target: Target, min_acks: u32, answer_within: Duration) -> Self {
+        Self::carried_by(Tasks::default().starter(), target, min_acks, answer_within)
+    }
+
+    /// The same, with connections that are tasks of these.
+    pub fn carried_by(tasks: Starter, target: Target, min_acks: u32, answer_within: Duration) -> Self {
         let state = Mutex::default();
-        Self { shared: Arc::new(Shared { target, min_acks, answer_within, state }) }
+        Self { shared: Arc::new(Shared { target, min_acks, answer_within, tasks, state }) }
     }
 
     /// A connection to the node that has the keys of `{partition}` now: the one there is, unless it is closed or its node
@@ -154,7 +162,8 @@ impl Shared {
             return connection.clone();
         }
         let (shared, node) = (self.clone(), node.clone());
-        let connection = attempt(async move { Connection::open(&shared.target, &node, shared.answer_within).await });
+        let connection =
+            attempt(async move { Connection::open(&shared.target, &node, shared.answer_within, &shared.tasks).await });
         state.connections.insert(key, connection.clone());
         connection
     }

@@ -294,7 +294,7 @@ impl Actor {
     }
 
     /// Ends everything that the session has, unless it goes on elsewhere, then tells the client.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         match end {
             End::Left | End::Moved => {
                 self.holds.leave();

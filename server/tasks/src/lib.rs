@@ -1,8 +1,9 @@
-//! The transport's own tasks, carried out by one.
+//! Tasks that are carried out by one, for those that would only wake each other.
 //!
-//! A message would pass through three tasks at either end: on a client from the session's to the one that frames messages, and on
-//! to the one that writes to the socket; on a server from the connection's to the one of the call and back. Each wakes the next,
-//! perhaps on another thread, and for small messages that is most of what they cost. As parts of one task they wake nobody.
+//! A message would pass through three tasks at either end of a connection: on a client from the session's to the one that frames
+//! messages, and on to the one that writes to the socket; on a server from the connection's to the one of the call and back. An
+//! operation over Redis would pass through two more. Each wakes the next, perhaps on another thread, and for small messages that is
+//! most of what they cost. As parts of one task they wake nobody.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,14 +30,14 @@ const FEW: usize = 8;
 const TURNS: usize = 4;
 const TURN_MIN: usize = 4;
 
-/// What the transport has begun. Whatever is not done when this is dropped goes on by itself.
+/// Tasks that have been begun. Whatever is not done when this is dropped goes on by itself.
 #[derive(Debug, Default)]
 pub struct Tasks {
     running: FuturesUnordered<Task>,
     inbox: Arc<Inbox>,
 }
 
-/// Where the transport begins them.
+/// Where they are begun.
 #[derive(Clone, Debug)]
 pub struct Starter(Arc<Inbox>);
 
@@ -57,7 +58,7 @@ struct Begun {
 }
 
 impl Tasks {
-    /// For the transport.
+    /// For those who begin them.
     pub fn starter(&self) -> Starter {
         Starter(self.inbox.clone())
     }
@@ -146,19 +147,27 @@ impl ArcWake for Inbox {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Starter {
-    fn execute(&self, task: F) {
+impl Starter {
+    /// Begins one.
+    pub fn start(&self, task: impl Future<Output = ()> + Send + 'static) {
         // One that panics must not take the others with it. What it leaves behind is what it leaves behind when it is dropped.
-        let task = AssertUnwindSafe(task).catch_unwind().map(drop);
+        let task = AssertUnwindSafe(task).catch_unwind().map(drop).boxed();
         let mut begun = self.0.begun();
         if begun.is_closed {
-            // Whoever carried them out is gone, but the connection may still be in use.
+            // Whoever carried them out is gone, but what they are for may still be in use.
+            drop(begun);
             tokio::spawn(task);
             return;
         }
-        begun.tasks.push_back(task.boxed());
+        begun.tasks.push_back(task);
         drop(begun);
         ArcWake::wake_by_ref(&self.0);
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Starter {
+    fn execute(&self, task: F) {
+        self.start(task);
     }
 }
 
@@ -195,7 +204,7 @@ mod tests {
         let first = {
             let said = said.clone();
             async move {
-                (0..100).for_each(|_| starter.execute(say(&said)));
+                (0..100).for_each(|_| starter.start(say(&said)));
                 while said.load(Ordering::Relaxed) < 100 {
                     tokio::task::yield_now().await;
                 }
@@ -217,11 +226,11 @@ mod tests {
                 say.await;
             }
         };
-        starter.execute(waits(&said));
+        starter.start(waits(&said));
         assert!(futures::poll!(Box::pin(tasks.run_after_others())).is_pending());
-        starter.execute(waits(&said));
+        starter.start(waits(&said));
         drop(tasks);
-        starter.execute(waits(&said));
+        starter.start(waits(&said));
         open.send_replace(true);
         while said.load(Ordering::Relaxed) < 3 {
             tokio::task::yield_now().await;
@@ -232,8 +241,8 @@ mod tests {
     async fn one_that_panics_takes_no_other_with_it() {
         let tasks = Tasks::default();
         let (starter, said) = (tasks.starter(), Arc::<AtomicUsize>::default());
-        starter.execute(async { panic!("a defect") });
-        starter.execute(say(&said));
+        starter.start(async { panic!("a defect") });
+        starter.start(say(&said));
         let first = {
             let said = said.clone();
             async move {
@@ -258,7 +267,7 @@ mod tests {
                 for _ in 0..500 {
                     let (answer, answered) = oneshot::channel();
                     let (ask, asked) = oneshot::channel();
-                    starter.execute(async move {
+                    starter.start(async move {
                         _ = asked.await;
                         _ = answer.send(());
                     });
