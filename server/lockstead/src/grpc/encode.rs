@@ -69,11 +69,11 @@ pub(super) fn reply(reply: Reply) -> v1::SessionResponse {
         Reply::Queued { request, position } => {
             Wire::Queued(v1::SessionQueued { request_id: request, position: convert::saturate(position) })
         }
-        Reply::Acquired { request, grant } => Wire::Acquired(v1::SessionAcquired {
+        Reply::Acquired { request, granted } => Wire::Acquired(v1::SessionAcquired {
             request_id: request,
-            hold_id: grant.hold.reveal(),
-            fencing_token: grant.token.get(),
-            entries: grant.entries,
+            hold_id: granted.hold.reveal(),
+            fencing_token: granted.token.get(),
+            entries: granted.entries,
         }),
         Reply::NotAcquired { request, why } => {
             Wire::NotAcquired(v1::SessionNotAcquired { request_id: request, why: Some(not_acquired(why)) })

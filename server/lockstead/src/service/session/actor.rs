@@ -142,7 +142,7 @@ impl Actor {
             timeout: self.session.options.timeout,
             valid_for: self.valid_for(),
         };
-        self.reply(Reply::Opened(opened));
+        self.reply(Reply::Opened(Box::new(opened)));
     }
 
     /// Lives until the session ends.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockstead_api::v1::LossReason;
-use lockstead_core::{Grant, HoldId, Invalid, OwnerKey, ResourceKey, Scope, SessionId};
+use lockstead_core::{Grant, HoldId, Invalid, OwnerKey, ResourceKey, Scope, SessionId, Token};
 
 use super::SessionOptions;
 use super::secret::Secret;
@@ -60,7 +60,7 @@ pub struct SessionAsk {
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// The session is open.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// The session goes on.
     Resumed {
         /// From when the resume was sent.
@@ -92,7 +92,7 @@ pub enum Reply {
         /// Which.
         request: u64,
         /// What it got.
-        grant: Grant,
+        granted: Granted,
     },
     /// An acquire got nothing.
     NotAcquired {
@@ -113,12 +113,12 @@ pub enum Reply {
         /// Which.
         request: u64,
         /// Why.
-        error: Error,
+        error: Box<Error>,
     },
     /// A hold is gone.
     Lost {
         /// Which, and of what.
-        held: HeldHold,
+        held: Box<HeldHold>,
         /// Why.
         reason: LossReason,
     },
@@ -134,6 +134,23 @@ pub enum Reply {
         /// In a sentence.
         message: &'static str,
     },
+}
+
+/// What a client must know of a hold of its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Names it.
+    pub hold: HoldId,
+    /// Greater than that of every grant before.
+    pub token: Token,
+    /// How many acquires it stands for.
+    pub entries: u32,
+}
+
+impl From<Grant> for Granted {
+    fn from(Grant { hold, token, entries, .. }: Grant) -> Self {
+        Self { hold, token, entries }
+    }
 }
 
 /// What a client must know of its new session.

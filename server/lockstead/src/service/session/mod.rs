@@ -22,7 +22,7 @@ use lockstead_core::{Metadata, Owner};
 
 pub use actor::Actor;
 pub use attachment::{Inbound, Outbound, OutboundItem, attachment_channel};
-pub use message::{HeldHold, Message, Opened, Reply, Resume, SessionAsk};
+pub use message::{Granted, HeldHold, Message, Opened, Reply, Resume, SessionAsk};
 pub use registry::{SessionView, Sessions};
 pub use secret::Secret;
 

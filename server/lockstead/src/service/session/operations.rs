@@ -209,7 +209,7 @@ impl Actor {
                 let now = lockstead_clock::time();
                 self.service.metrics.granted(waiting.scope, now.since(waiting.since));
                 self.holds.granted(grant.hold, waiting.scope, request, now);
-                self.reply(Reply::Acquired { request, grant });
+                self.reply(Reply::Acquired { request, granted: grant.into() });
             }
             Ok(Acquired::Queued { position, .. }) => {
                 self.pending.queue(request, waiting);
@@ -272,7 +272,7 @@ impl Actor {
     }
 
     fn fail(&mut self, request: u64, error: impl Into<Error>) {
-        self.reply(Reply::Failed { request, error: error.into() });
+        self.reply(Reply::Failed { request, error: Box::new(error.into()) });
     }
 
     pub(super) fn on_event(&mut self, event: Event) -> Option<End> {
@@ -284,7 +284,7 @@ impl Actor {
                     let now = lockstead_clock::time();
                     self.service.metrics.granted_in_turn(waiting.scope, now.since(waiting.since), &grant);
                     self.holds.granted(grant.hold, waiting.scope, request, now);
-                    self.reply(Reply::Acquired { request, grant });
+                    self.reply(Reply::Acquired { request, granted: grant.into() });
                 }
             }
             // News of leases.

@@ -118,7 +118,7 @@ impl Actor {
     pub(super) fn on_lost(&mut self, held: HeldHold, reason: LossReason) {
         match &mut self.resuming {
             Some(resuming) => _ = resuming.ended.insert(held.hold, reason),
-            None => self.reply(Reply::Lost { held, reason }),
+            None => self.reply(Reply::Lost { held: Box::new(held), reason }),
         }
     }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use lockstead_core::{
-    Claim, Get, Grant, HoldId, Kind, Metadata, Mode, Name, Owner, ResourceKey, Scope, SessionId, Wait,
-};
+use lockstead_core::{Claim, Get, HoldId, Kind, Metadata, Mode, Name, Owner, ResourceKey, Scope, SessionId, Wait};
 use lockstead_engine::{Engine, SharedKey};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -14,7 +12,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use super::slow_engine::{HeldBack, Method, SlowEngine};
 use crate::access::Identity;
 use crate::service::session::{
-    HeldHold, Message, OnDisconnect, Opened, OutboundItem, Reply, Resume, SessionAsk, SessionOptions,
+    Granted, HeldHold, Message, OnDisconnect, Opened, OutboundItem, Reply, Resume, SessionAsk, SessionOptions,
     attachment_channel,
 };
 use crate::service::{Ask, Caller, Drain, Engines, Error, Router, Service};
@@ -59,7 +57,7 @@ pub(super) fn lock(name: &str) -> ResourceKey {
     ResourceKey { kind: Kind::Lock, name: Name::parse(name).unwrap() }
 }
 
-pub(super) fn held(name: &str, grant: &Grant) -> (HeldHold, u32) {
+pub(super) fn held(name: &str, grant: &Granted) -> (HeldHold, u32) {
     (HeldHold { hold: grant.hold, scope: Scope::Cluster, resource: lock(name) }, 1)
 }
 
@@ -98,7 +96,7 @@ impl Slow {
         tokio::spawn(session.run());
         let mut client = Client { messages: Some(messages), replies };
         match client.hear().await {
-            Reply::Opened(opened) => (client, opened),
+            Reply::Opened(opened) => (client, *opened),
             other => panic!("instead of opened: {other:?}"),
         }
     }
@@ -167,9 +165,9 @@ impl Client {
         soon(self.replies.recv()).await.expect("the stream goes on")
     }
 
-    pub(super) async fn hear_acquired(&mut self) -> Grant {
+    pub(super) async fn hear_acquired(&mut self) -> Granted {
         match self.hear().await {
-            Reply::Acquired { grant, .. } => grant,
+            Reply::Acquired { granted, .. } => granted,
             other => panic!("instead of acquired: {other:?}"),
         }
     }

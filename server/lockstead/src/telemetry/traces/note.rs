@@ -1,7 +1,7 @@
 //! What the span of a request says of it. No secret is among it.
 
 use lockstead_api::v1::not_acquired::Reason;
-use lockstead_core::{Grant, Kind, Name, ResourceKey, Scope};
+use lockstead_core::{Grant, Kind, Name, ResourceKey, Scope, Token};
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
 
@@ -20,7 +20,7 @@ pub(crate) fn note_resource(scope: Scope, key: &ResourceKey) {
 
 /// What was granted, or renewed.
 pub(crate) fn note_grant(grant: &Grant, outcome: &'static str) {
-    note(|| granted(grant, outcome));
+    note(|| token(grant.token, outcome));
 }
 
 /// What came of it, in a word.
@@ -59,9 +59,9 @@ pub(crate) fn resource(scope: Scope, kind: Kind, name: &Name) -> [KeyValue; 3] {
 }
 
 /// The attributes of a grant.
-pub(crate) fn granted(grant: &Grant, outcome: &'static str) -> [KeyValue; 2] {
+pub(crate) fn token(token: Token, outcome: &'static str) -> [KeyValue; 2] {
     // Tokens are below 2^53.
-    let token = i64::try_from(grant.token.get()).unwrap_or(i64::MAX);
+    let token = i64::try_from(token.get()).unwrap_or(i64::MAX);
     [KeyValue::new("lockstead.outcome", outcome), KeyValue::new("lockstead.fencing_token", token)]
 }
 
