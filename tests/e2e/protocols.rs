@@ -69,11 +69,28 @@ async fn reflection_knows_the_services_and_their_messages() {
     }
 }
 
+/// A message as it is sent.
+fn framed(request: &v1::AcquireRequest) -> Vec<u8> {
+    let message = request.encode_to_vec();
+    [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat()
+}
+
+/// Its answer could not say how it went: that stands behind the messages, where HTTP/1 has nothing.
+#[tokio::test]
+async fn plain_grpc_over_http_1_is_refused_and_changes_nothing() {
+    let server = Server::start();
+    let url = format!("{}/lockstead.v1.LockService/Acquire", server.url);
+    let client = Client::builder().http1_only().build().unwrap();
+    let request = client.post(url).header("content-type", "application/grpc").body(framed(&acquire("old")));
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 400);
+    let held = client.get(format!("{}/v1/locks/old", server.url)).send().await.unwrap().text().await.unwrap();
+    assert!(held.contains("\"holders\":[]"), "{held}");
+}
+
 #[tokio::test]
 async fn a_browser_acquires_by_grpc_web_over_http_1() {
     let server = Server::start();
-    let message = acquire("web").encode_to_vec();
-    let frame = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat();
+    let frame = framed(&acquire("web"));
     let url = format!("{}/lockstead.v1.LockService/Acquire", server.url);
     let client = Client::builder().http1_only().build().unwrap();
     let request = client.post(url).header("content-type", "application/grpc-web+proto").header("x-grpc-web", "1");

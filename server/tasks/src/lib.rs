@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -26,9 +26,15 @@ type Task = BoxFuture<'static, ()>;
 
 /// A connection has some tasks by itself. If there are no more, there are no others to wait for.
 const FEW: usize = 8;
-/// Of the tasks that are begun at once, so much makes a turn, but not less than some.
+/// Of the tasks that are begun at once, so much makes a turn, but neither few nor too many for others to wait for.
 const TURNS: usize = 4;
 const TURN_MIN: usize = 4;
+const TURN_MAX: usize = 64;
+/// So many turns, then it is up to others.
+const ROUNDS: usize = 8;
+
+const MUTED: u8 = 1;
+const RUNG: u8 = 2;
 
 /// Tasks that have been begun. Whatever is not done when this is dropped goes on by itself.
 #[derive(Debug, Default)]
@@ -45,8 +51,9 @@ pub struct Starter(Arc<Inbox>);
 #[derive(Debug, Default)]
 struct Inbox {
     begun: Mutex<Begun>,
-    /// Whoever carries the tasks out knows already that there is something to do.
-    is_muted: AtomicBool,
+    /// By which tasks say that there is something to do: [`MUTED`] while whoever carries them out knows or looks anyhow, and
+    /// whether it has [`RUNG`].
+    bell: AtomicU8,
     waker: AtomicWaker,
 }
 
@@ -67,10 +74,9 @@ impl Tasks {
     /// something to say by them: that goes out as one. Safe to drop and call again.
     pub async fn run_after_others(&mut self) -> Infallible {
         loop {
-            self.inbox.is_muted.swap(false, Ordering::AcqRel);
             self.until_woken().await;
             if self.running.len() > FEW {
-                self.inbox.is_muted.store(true, Ordering::Relaxed);
+                self.inbox.mute();
                 tokio::task::yield_now().await;
             }
         }
@@ -104,15 +110,21 @@ impl Tasks {
         let inbox = self.inbox.clone();
         inbox.waker.register(context.waker());
         let waker = waker_ref(&inbox);
-        let mut context = Context::from_waker(&waker);
-        loop {
+        let mut within = Context::from_waker(&waker);
+        for _ in 0..ROUNDS {
+            inbox.mute();
             // What the first of them say is on its way while the others are carried out.
             inbox.take_turn(|task| self.running.push(task));
-            let has_ended = self.running.poll_next_unpin(&mut context) == Poll::Ready(Some(()));
-            if !has_ended && inbox.is_empty() {
-                return Poll::Pending;
+            while self.running.poll_next_unpin(&mut within) == Poll::Ready(Some(())) {}
+            if !inbox.has_rung() && inbox.is_empty() {
+                break;
             }
         }
+        // Whoever is left over lets others than these have their turn first.
+        if inbox.listen() || !inbox.is_empty() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 }
 
@@ -123,9 +135,24 @@ impl fmt::Debug for Begun {
 }
 
 impl Inbox {
+    /// From now on, until [`Inbox::listen`], somebody looks anyhow.
+    fn mute(&self) {
+        self.bell.swap(MUTED, Ordering::AcqRel);
+    }
+
+    /// Whether somebody rang since [`Inbox::mute`].
+    fn has_rung(&self) -> bool {
+        self.bell.load(Ordering::Acquire) & RUNG != 0
+    }
+
+    /// From now on whoever rings is heard. Returns whether somebody did before.
+    fn listen(&self) -> bool {
+        self.bell.swap(0, Ordering::AcqRel) & RUNG != 0
+    }
+
     fn take_turn(&self, carry_out: impl FnMut(Task)) {
         let mut begun = self.begun();
-        let turn = (begun.tasks.len() / TURNS).max(TURN_MIN).min(begun.tasks.len());
+        let turn = (begun.tasks.len() / TURNS).clamp(TURN_MIN, TURN_MAX).min(begun.tasks.len());
         begun.tasks.drain(..turn).for_each(carry_out);
     }
 
@@ -140,8 +167,8 @@ impl Inbox {
 
 impl ArcWake for Inbox {
     fn wake_by_ref(inbox: &Arc<Self>) {
-        // Changes nothing, but comes before or after the end of the silence: whoever was not heard is looked for then.
-        if !inbox.is_muted.fetch_or(false, Ordering::AcqRel) {
+        // What is to be seen to was left where it is found before this.
+        if inbox.bell.fetch_or(RUNG, Ordering::AcqRel) & MUTED == 0 {
             inbox.waker.wake();
         }
     }

@@ -40,12 +40,13 @@ impl Locks {
         Self(LockServiceServer::new(Handlers { service }).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES))
     }
 
-    /// Whether a request is for it, and not by gRPC-Web.
+    /// Whether a request is for it, by gRPC as it should be: over HTTP/2, and not gRPC-Web.
     pub(crate) fn is_called_by<B>(request: &http::Request<B>) -> bool {
         let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
         let is_plain =
             content_type.is_some_and(|kind| kind == b"application/grpc" || kind.starts_with(b"application/grpc+"));
-        is_plain && request.uri().path().starts_with(PATH)
+        let is_call = request.version() == http::Version::HTTP_2 && request.method() == http::Method::POST;
+        is_call && is_plain && request.uri().path().starts_with(PATH)
     }
 
     /// Answers a call.
