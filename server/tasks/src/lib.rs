@@ -72,9 +72,13 @@ impl Tasks {
 
     /// Carries them out, for as long as this is awaited. Whenever it is their turn, it lets all others go first who have
     /// something to say by them: that goes out as one. Safe to drop and call again.
-    pub async fn run_after_others(&mut self) -> Infallible {
+    ///
+    /// `is_busy`: after each turn the others go first again, and the runtime calls another thread to help with them. For a task or
+    /// two that would take longer than what they have to say.
+    pub async fn run_after_others(&mut self, is_busy: bool) -> Infallible {
+        let rounds = if is_busy { 1 } else { ROUNDS };
         loop {
-            self.until_woken().await;
+            self.until_woken(rounds).await;
             if self.running.len() > FEW {
                 self.inbox.mute();
                 tokio::task::yield_now().await;
@@ -83,13 +87,13 @@ impl Tasks {
     }
 
     /// Carries out what can be carried out now, and returns when there is more.
-    async fn until_woken(&mut self) {
+    async fn until_woken(&mut self, rounds: usize) {
         let mut is_woken = false;
         poll_fn(|context| {
             if std::mem::replace(&mut is_woken, true) {
                 return Poll::Ready(());
             }
-            self.poll(context).map(|never| match never {})
+            self.poll(context, rounds).map(|never| match never {})
         })
         .await;
     }
@@ -101,17 +105,17 @@ impl Tasks {
         self.running.push(first.map(|outcome| _ = end.send(outcome)).boxed());
         tokio::select! {
             biased;
-            never = poll_fn(|context| self.poll(context)) => match never {},
+            never = poll_fn(|context| self.poll(context, ROUNDS)) => match never {},
             ended = ended => ended.ok(),
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Infallible> {
+    fn poll(&mut self, context: &mut Context<'_>, rounds: usize) -> Poll<Infallible> {
         let inbox = self.inbox.clone();
         inbox.waker.register(context.waker());
         let waker = waker_ref(&inbox);
         let mut within = Context::from_waker(&waker);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             inbox.mute();
             // What the first of them say is on its way while the others are carried out.
             inbox.take_turn(|task| self.running.push(task));
@@ -254,7 +258,7 @@ mod tests {
             }
         };
         starter.start(waits(&said));
-        assert!(futures::poll!(Box::pin(tasks.run_after_others())).is_pending());
+        assert!(futures::poll!(Box::pin(tasks.run_after_others(false))).is_pending());
         starter.start(waits(&said));
         drop(tasks);
         starter.start(waits(&said));
@@ -286,7 +290,7 @@ mod tests {
     async fn no_wake_is_lost_in_the_silence() {
         let mut tasks = Tasks::default();
         let starter = tasks.starter();
-        let carried_out = tokio::spawn(async move { tasks.run_after_others().await });
+        let carried_out = tokio::spawn(async move { tasks.run_after_others(true).await });
         // So many at a time that it is silent in between.
         let callers = (0..4 * FEW).map(|_| {
             let starter = starter.clone();

@@ -21,7 +21,7 @@ use crate::transport::Transport;
 
 /// Of what is in flight, so much makes a turn: while this side sees to one part, the server sees to another. All in one turn,
 /// each would wait for the other.
-const TURNS: usize = 4;
+const TURNS: usize = 6;
 /// A smaller turn costs more by itself than by what is in it. With a larger one, others would wait too long for theirs.
 const TURN_SIZES: RangeInclusive<usize> = 4..=128;
 
@@ -45,6 +45,7 @@ pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
         timer: Timer::default(),
         tasks: Tasks::default(),
         commands: Vec::new(),
+        is_busy: false,
     };
     tokio::spawn(driver.run());
     opened.await.unwrap_or(Err(Error::Closed))?;
@@ -65,6 +66,8 @@ struct Driver {
     tasks: Tasks,
     /// Taken from the inbox, not yet carried out.
     commands: Vec<Command>,
+    /// There was as much to see to as makes a turn.
+    is_busy: bool,
 }
 
 /// A stream, and what belongs to it.
@@ -90,6 +93,7 @@ impl Driver {
         self.see_to(Wake::Time);
         while !self.state.is_finished() {
             let wake = self.next().await;
+            self.is_busy = self.line.messages.len().max(self.commands.len()) >= *TURN_SIZES.start();
             let others_go_on = matches!(wake, Wake::Line(Event::Messages) | Wake::Commands);
             self.see_to(wake);
             if others_go_on && !self.state.is_finished() {
@@ -129,7 +133,7 @@ impl Driver {
 
     async fn next(&mut self) -> Wake {
         let turn = self.turn();
-        let Self { inbox, line, attempt, timer, tasks, commands, state, .. } = self;
+        let Self { inbox, line, attempt, timer, tasks, commands, state, is_busy, .. } = self;
         let next_command = async {
             match inbox {
                 Some(inbox) => inbox.recv_many(commands, turn).await,
@@ -139,7 +143,7 @@ impl Driver {
         tokio::select! {
             // First the transport: what arrives with it is seen to at once, and what is said goes out before all else.
             biased;
-            never = tasks.run_after_others() => match never {},
+            never = tasks.run_after_others(*is_busy) => match never {},
             event = line.stream.next(&mut line.messages, turn) => Wake::Line(event),
             event = attempt.stream.next(&mut attempt.messages, turn) => Wake::Attempt(event),
             count = next_command => if count == 0 { Wake::Abandoned } else { Wake::Commands },
