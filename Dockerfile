@@ -17,6 +17,7 @@ COPY server/clock/Cargo.toml server/clock/
 COPY server/core/Cargo.toml server/core/
 COPY server/engine/Cargo.toml server/engine/
 COPY server/lockstead/Cargo.toml server/lockstead/
+COPY server/tasks/Cargo.toml server/tasks/
 COPY sdk/rust/Cargo.toml sdk/rust/
 COPY tests/Cargo.toml tests/
 # A backtrace needs the names of functions, but their lines are most of the program's size.
