@@ -11,8 +11,8 @@ const CONNECTIONS: usize = 10_000;
 const OTHER_FILES: usize = 200;
 /// As often as that, so that memory which is lost with each connection shows: it would take five times as much as at first.
 const CROWDS: usize = 5;
-/// What the allocator may need more for the last crowd than for the first: it does not find room for each piece where there was
-/// one like it before.
+/// How many times as much as after the first crowd there may be after the last: the allocator does not find room for each piece
+/// where there was one like it before.
 const AT_LAST_MAX: usize = 3;
 /// What an idle connection may take, with what the allocator makes of so many small pieces.
 const CONNECTION_MAX_BYTES: usize = 32 << 10;

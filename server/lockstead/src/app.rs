@@ -17,7 +17,7 @@ use crate::telemetry::metrics::is_grpc;
 
 /// What a connection hands its requests to.
 pub(crate) trait Serve: Send + Sync + 'static {
-    /// Answers a request. Dropping the future is how the answer's receiver goes away.
+    /// Answers a request. The future is dropped when whoever asked goes away.
     fn serve(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>>;
 }
 
@@ -58,6 +58,7 @@ impl Serve for App {
     }
 }
 
+/// The port for probes and metrics: nobody is asked who it is.
 impl Serve for Router {
     fn serve(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
         async move { route(&self, request).await }.boxed()

@@ -179,8 +179,7 @@ async fn begin(stream: TcpStream, tls: Option<&Tls>) -> std::io::Result<Option<B
     Ok(has_begun.then_some(Begun::Plain(stream)))
 }
 
-/// Serves a connection until it ends. It is one task with all its calls: small ones would cost less than to wake the tasks
-/// that they pass through.
+/// Serves a connection until it ends. It is one task with all its calls, since most cost less than it costs to wake a task.
 async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     app: Arc<dyn Serve>,
@@ -191,13 +190,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let starter = tasks.starter();
     let conversation = async move {
         let has_asked = Arc::new(AtomicBool::new(false));
-        let (asks, calls) = (has_asked.clone(), starter.clone());
+        let (asks, tasks) = (has_asked.clone(), starter.clone());
         let answer = service_fn(move |mut request: Request<Incoming>| {
             asks.store(true, Ordering::Relaxed);
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            request.extensions_mut().insert(calls.clone());
+            request.extensions_mut().insert(tasks.clone());
             app.clone().serve(request).map(Ok::<_, Infallible>)
         });
         let connection = connection_settings(starter).serve_connection(TokioIo::new(stream), answer).into_owned();

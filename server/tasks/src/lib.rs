@@ -26,12 +26,12 @@ type Task = BoxFuture<'static, ()>;
 
 /// A connection has some tasks by itself. If there are no more, there are no others to wait for.
 const FEW: usize = 8;
-/// Of the tasks that are begun at once, so much makes a turn, but neither few nor too many for others to wait for.
-const TURNS: usize = 4;
+/// Of the tasks that are begun at once, one in so many makes a turn, but neither few nor too many for others to wait for.
+const SHARES: usize = 4;
 const TURN_MIN: usize = 4;
 const TURN_MAX: usize = 64;
 /// So many turns, then it is up to others.
-const ROUNDS: usize = 8;
+const TURNS_IN_A_ROW: usize = 8;
 
 const MUTED: u8 = 1;
 const RUNG: u8 = 2;
@@ -70,15 +70,15 @@ impl Tasks {
         Starter(self.inbox.clone())
     }
 
-    /// Carries them out, for as long as this is awaited. Whenever it is their turn, it lets all others go first who have
-    /// something to say by them: that goes out as one. Safe to drop and call again.
+    /// Carries them out, for as long as this is awaited. If there are more than a connection's own, other tasks go first each time
+    /// this is woken, so that what they have to say goes out as one. Safe to drop and call again.
     ///
-    /// `is_busy`: after each turn the others go first again, and the runtime calls another thread to help with them. For a task or
-    /// two that would take longer than what they have to say.
+    /// `is_busy`: others go first after each single turn, and the runtime wakes another thread to help them, which pays only if
+    /// there are many.
     pub async fn run_after_others(&mut self, is_busy: bool) -> Infallible {
-        let rounds = if is_busy { 1 } else { ROUNDS };
+        let turns = if is_busy { 1 } else { TURNS_IN_A_ROW };
         loop {
-            self.until_woken(rounds).await;
+            self.until_woken(turns).await;
             if self.running.len() > FEW {
                 self.inbox.mute();
                 tokio::task::yield_now().await;
@@ -87,35 +87,35 @@ impl Tasks {
     }
 
     /// Carries out what can be carried out now, and returns when there is more.
-    async fn until_woken(&mut self, rounds: usize) {
+    async fn until_woken(&mut self, turns: usize) {
         let mut is_woken = false;
         poll_fn(|context| {
             if std::mem::replace(&mut is_woken, true) {
                 return Poll::Ready(());
             }
-            self.poll(context, rounds).map(|never| match never {})
+            self.poll(context, turns).map(|never| match never {})
         })
         .await;
     }
 
-    /// Carries them out until this one is over, which begins the others.
+    /// Carries them out until this one is over, which begins the others. `None` if it panicked.
     pub async fn run_until<T: Send + 'static>(mut self, first: BoxFuture<'static, T>) -> Option<T> {
         let (end, ended) = oneshot::channel();
         // Nobody waits for it only if this is dropped.
         self.running.push(first.map(|outcome| _ = end.send(outcome)).boxed());
         tokio::select! {
             biased;
-            never = poll_fn(|context| self.poll(context, ROUNDS)) => match never {},
+            never = poll_fn(|context| self.poll(context, TURNS_IN_A_ROW)) => match never {},
             ended = ended => ended.ok(),
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, rounds: usize) -> Poll<Infallible> {
+    fn poll(&mut self, context: &mut Context<'_>, turns: usize) -> Poll<Infallible> {
         let inbox = self.inbox.clone();
         inbox.waker.register(context.waker());
         let waker = waker_ref(&inbox);
         let mut within = Context::from_waker(&waker);
-        for _ in 0..rounds {
+        for _ in 0..turns {
             inbox.mute();
             // What the first of them say is on its way while the others are carried out.
             inbox.take_turn(|task| self.running.push(task));
@@ -141,6 +141,7 @@ impl fmt::Debug for Begun {
 impl Inbox {
     /// From now on, until [`Inbox::listen`], somebody looks anyhow.
     fn mute(&self) {
+        // Not a store: what was left before a ring that this wipes out must be seen.
         self.bell.swap(MUTED, Ordering::AcqRel);
     }
 
@@ -156,7 +157,7 @@ impl Inbox {
 
     fn take_turn(&self, carry_out: impl FnMut(Task)) {
         let mut begun = self.begun();
-        let turn = (begun.tasks.len() / TURNS).clamp(TURN_MIN, TURN_MAX).min(begun.tasks.len());
+        let turn = (begun.tasks.len() / SHARES).clamp(TURN_MIN, TURN_MAX).min(begun.tasks.len());
         begun.tasks.drain(..turn).for_each(carry_out);
     }
 

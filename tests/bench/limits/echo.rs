@@ -1,4 +1,4 @@
-//! A bare echo by the server's own transport: messages of about the size of an acquire, which come back as they are.
+//! A bare echo over HTTP/2 by tonic's own server: messages of about the size of an acquire, which come back as they are.
 //!
 //! On a stream there are two of them. One task that sees to all messages itself is what the transport can do. But a client
 //! has callers that each wait for their own answer, and to wake them takes time whatever the answer says.
@@ -26,7 +26,7 @@ const PAYLOAD_BYTES: usize = 48;
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
-/// The server that `lockstead bench` starts for itself.
+/// The echo that `lockstead bench` starts for itself.
 pub(crate) struct Echo {
     server: Server,
     callers: Callers,

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -19,11 +18,12 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::transport::Transport;
 
-/// Of what is in flight, so much makes a turn: while this side sees to one part, the server sees to another. All in one turn,
+/// Of what is in flight, one in so many makes a turn: while this side sees to one part, the server sees to another. All in one turn,
 /// each would wait for the other.
-const TURNS: usize = 6;
+const SHARES: usize = 6;
 /// A smaller turn costs more by itself than by what is in it. With a larger one, others would wait too long for theirs.
-const TURN_SIZES: RangeInclusive<usize> = 4..=128;
+const TURN_MIN: usize = 4;
+const TURN_MAX: usize = 128;
 
 /// Opens the first session, and starts the task that keeps it.
 pub(crate) async fn connect(config: Config) -> Result<Arc<Handle>> {
@@ -66,7 +66,7 @@ struct Driver {
     tasks: Tasks,
     /// Taken from the inbox, not yet carried out.
     commands: Vec<Command>,
-    /// There was as much to see to as makes a turn.
+    /// There was at least a smallest turn to see to.
     is_busy: bool,
 }
 
@@ -93,7 +93,7 @@ impl Driver {
         self.see_to(Wake::Time);
         while !self.state.is_finished() {
             let wake = self.next().await;
-            self.is_busy = self.line.messages.len().max(self.commands.len()) >= *TURN_SIZES.start();
+            self.is_busy = self.line.messages.len().max(self.commands.len()) >= TURN_MIN;
             let others_go_on = matches!(wake, Wake::Line(Event::Messages) | Wake::Commands);
             self.see_to(wake);
             if others_go_on && !self.state.is_finished() {
@@ -113,6 +113,7 @@ impl Driver {
 
     /// Takes the commands of those who have just had an answer, or are about to say something anyhow: they go out as one.
     async fn gather(&mut self) {
+        // A single caller has nobody to wait for.
         if self.state.in_flight() > 1 {
             tokio::task::yield_now().await;
         }
@@ -128,7 +129,7 @@ impl Driver {
 
     /// How many messages, or commands, to see to before the other side's go on.
     fn turn(&self) -> usize {
-        (self.state.in_flight() / TURNS).clamp(*TURN_SIZES.start(), *TURN_SIZES.end())
+        (self.state.in_flight() / SHARES).clamp(TURN_MIN, TURN_MAX)
     }
 
     async fn next(&mut self) -> Wake {

@@ -114,7 +114,8 @@ impl SessionStream {
         }
     }
 
-    /// Waits for what comes next; messages are put into `messages`, until there are `most` of them. Nothing is lost if the future is dropped.
+    /// Waits for what comes next; messages are put into `messages`, until there are `most`. Nothing is lost if the future is
+    /// dropped.
     pub(super) async fn next(&mut self, messages: &mut VecDeque<FromServer>, most: usize) -> Event {
         match self {
             Self::Closed => std::future::pending().await,

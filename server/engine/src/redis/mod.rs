@@ -10,9 +10,9 @@
 //! # How they speak
 //!
 //! A name hashes to one of 4 partitions, whose keys share a hash tag, so that a Redis Cluster can spread the partitions. Each
-//! partition has a task here (`partition`). It carries operations to Redis by one script, many at a time (`scripts/`): all
-//! operations that come while a call is on its way make up the next one. Calls are numbered, and Redis refuses a number that it
-//! has seen, so a call that was delayed or doubled on the way counts once.
+//! partition is a part of the engine's one task here (`partition`). It carries operations to Redis by one script, many at a time
+//! (`scripts/`): all operations that come while a call is on its way make up the next one. Calls are numbered, and Redis refuses a
+//! number that it has seen, so a call that was delayed or doubled on the way counts once.
 //!
 //! Grants to waiters of this server come back with the answer; those to other servers' waiters are published to their inbox
 //! in the same script. Who is not subscribed is passed over, and keeps its place.
@@ -150,6 +150,7 @@ impl RedisSettings {
 /// The truth in Redis.
 pub struct RedisEngine {
     shared: Arc<Shared>,
+    /// Ends the partitions when the engine is dropped.
     _ends: DropGuard,
 }
 

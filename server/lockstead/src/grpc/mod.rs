@@ -122,10 +122,9 @@ impl LockService for Handlers {
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
         let trace = trace::StreamTrace::begin(request.metadata());
         let caller = self.caller(&request)?;
-        let connection = request.extensions().get::<Starter>().cloned();
-        let connection =
-            connection.ok_or_else(|| v1::ErrorReason::Internal.status("the request came by no connection"))?;
-        Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace, &connection)))
+        let tasks = request.extensions().get::<Starter>().cloned();
+        let tasks = tasks.ok_or_else(|| v1::ErrorReason::Internal.status("the request came by no connection"))?;
+        Ok(tonic::Response::new(session::serve(caller, request.into_inner(), trace, tasks)))
     }
 
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Answer<Self::HoldStream> {

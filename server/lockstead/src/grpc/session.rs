@@ -25,12 +25,11 @@ pub(super) fn serve(
     caller: Caller,
     wire: Streaming<v1::SessionRequest>,
     trace: StreamTrace,
-    connection: &Starter,
+    tasks: Starter,
 ) -> BoxStream<'static, std::result::Result<v1::SessionResponse, Status>> {
     let (outbound, replies) = attachment_channel();
     let heard = trace.clone();
-    let tasks = connection.clone();
-    connection.start(async move {
+    tasks.clone().start(async move {
         match begin(&caller, wire, heard, outbound.clone()).await {
             Ok(None) => {}
             // On its own: from here on it is up to the session how long the stream lives.

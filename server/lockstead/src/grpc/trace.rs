@@ -7,7 +7,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::service::Error;
 use crate::service::session::{Message, OutboundItem, Reply};
-use crate::telemetry::traces::{Operations, outcome_of, resource, token};
+use crate::telemetry::traces::{Operations, grant, outcome_of, resource};
 
 /// Watches what goes over a stream in both directions; `None` if nobody wants to know.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl StreamTrace {
     pub(super) fn said(&self, item: &OutboundItem) {
         let (Some(operations), Ok(reply)) = (&self.0, item) else { return };
         match reply {
-            Reply::Acquired { request, granted } => operations.end(*request, token(granted.token, "acquired")),
+            Reply::Acquired { request, granted } => operations.end(*request, grant(granted.token, "acquired")),
             Reply::NotAcquired { request, why } => operations.end(*request, [outcome(outcome_of(why.reason))]),
             Reply::Released { request, .. } => operations.end(*request, [outcome("released")]),
             Reply::Failed { request, error } => operations.end(*request, [outcome("failed"), reason(error)]),

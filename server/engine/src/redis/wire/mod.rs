@@ -27,12 +27,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared as SharedFuture};
+use lockstead_tasks::{Starter, Tasks};
 
 use connection::Connection;
 pub use error::WireError;
 use link::Acks;
 pub use link::Link;
-use lockstead_tasks::{Starter, Tasks};
 pub(super) use pace::Pace;
 pub use permission::RULE;
 use routes::Routes;
@@ -55,7 +55,7 @@ struct Shared {
     target: Target,
     min_acks: u32,
     answer_within: Duration,
-    /// Carries connections.
+    /// Begins what drives a connection.
     tasks: Starter,
     state: Mutex<State>,
 }
@@ -79,11 +79,12 @@ impl Wire {
     /// A way to `target` on which a call that writes counts only once `min_acks` replicas have it. Nothing is reached for
     /// before the first link; then everything is answered, or fails, within `answer_within`.
     pub fn new(target: Target, min_acks: u32, answer_within: Duration) -> Self {
+        // Nobody carries these out, so each connection is a task of its own.
         Self::carried_by(Tasks::default().starter(), target, min_acks, answer_within)
     }
 
-    /// The same, with connections that are tasks of these.
-    pub fn carried_by(tasks: Starter, target: Target, min_acks: u32, answer_within: Duration) -> Self {
+    /// The same, with connections that are parts of the task that carries out `tasks`.
+    pub(super) fn carried_by(tasks: Starter, target: Target, min_acks: u32, answer_within: Duration) -> Self {
         let state = Mutex::default();
         Self { shared: Arc::new(Shared { target, min_acks, answer_within, tasks, state }) }
     }

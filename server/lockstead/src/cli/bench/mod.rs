@@ -75,8 +75,9 @@ pub(super) async fn bench(args: BenchArgs) -> ExitCode {
 }
 
 async fn measure(args: BenchArgs) -> Result<(), Failure> {
-    let (own, echo_server) = (Child::start(SERVER_COMMAND).await?, Child::start(ECHO_COMMAND).await?);
-    let address = args.server.clone().unwrap_or_else(|| own.address.clone());
+    let own = if args.server.is_none() { Some(Child::start(SERVER_COMMAND).await?) } else { None };
+    let echo_server = Child::start(ECHO_COMMAND).await?;
+    let address = args.server.clone().or(own.as_ref().map(|own| own.address.clone())).unwrap_or_default();
     let bench = Bench { args, address, echo_address: echo_server.address.clone() };
     let mut report = Report::default();
     for in_flight in bench.args.in_flight.clone() {
@@ -97,7 +98,9 @@ async fn measure(args: BenchArgs) -> Result<(), Failure> {
         report.add(Row::new("echo, one stream", waiters, &echo));
         report.add(Row::hand_over("hand-over, one lock", waiters, &hand_over, &echo));
     }
-    own.stop().await;
+    if let Some(own) = own {
+        own.stop().await;
+    }
     echo_server.stop().await;
     report.print(bench.args.json);
     Ok(())

@@ -82,6 +82,7 @@ async fn serve_echo() -> Result<(), Failure> {
     println!("http://{}", listener.local_addr()?);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tonic::transport::Server::builder()
+        // Windows as large as those of the real server.
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_service(Echo::service())

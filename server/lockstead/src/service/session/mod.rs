@@ -1,10 +1,9 @@
 //! Sessions: a client's open stream, and all it holds.
 //!
-//! Each session is an actor: one task that owns its state, from its opening to its end, and is a part of its first connection's
-//! task for as long as that lives. It reads the client's messages,
-//! the engines' events and the clock, and writes replies. With `OnDisconnect::Keep` it outlives its stream, and a
-//! resume hands it a new one. If its engine outlives the server, a resume on another server begins an actor there, and ends
-//! this one.
+//! Each session is an actor, which owns its state from its opening to its end: a part of the task of the connection that opened it,
+//! as long as that lives, and else a task of its own. It reads the client's messages, the engines' events and the clock, and writes
+//! replies. With `OnDisconnect::Keep` it outlives its stream, and a resume hands it a new one. If its engine outlives the server, a
+//! resume on another server begins an actor there, and ends this one.
 
 mod actor;
 mod attachment;

@@ -20,7 +20,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use thiserror::Error;
 
-pub(crate) use note::{note_ask, note_grant, note_outcome, note_resource, outcome_of, resource, token};
+pub(crate) use note::{grant, note_ask, note_grant, note_outcome, note_resource, outcome_of, resource};
 pub(crate) use operations::Operations;
 pub(crate) use requests::{trace_grpc, trace_requests};
 

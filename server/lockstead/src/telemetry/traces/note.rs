@@ -20,7 +20,7 @@ pub(crate) fn note_resource(scope: Scope, key: &ResourceKey) {
 
 /// What was granted, or renewed.
 pub(crate) fn note_grant(grant: &Grant, outcome: &'static str) {
-    note(|| token(grant.token, outcome));
+    note(|| self::grant(grant.token, outcome));
 }
 
 /// What came of it, in a word.
@@ -59,7 +59,7 @@ pub(crate) fn resource(scope: Scope, kind: Kind, name: &Name) -> [KeyValue; 3] {
 }
 
 /// The attributes of a grant.
-pub(crate) fn token(token: Token, outcome: &'static str) -> [KeyValue; 2] {
+pub(crate) fn grant(token: Token, outcome: &'static str) -> [KeyValue; 2] {
     // Tokens are below 2^53.
     let token = i64::try_from(token.get()).unwrap_or(i64::MAX);
     [KeyValue::new("lockstead.outcome", outcome), KeyValue::new("lockstead.fencing_token", token)]
