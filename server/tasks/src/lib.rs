@@ -98,7 +98,8 @@ impl Tasks {
         .await;
     }
 
-    /// Carries them out until this one is over, which begins the others. `None` if it panicked.
+    /// Carries them out until this one is over, which begins the others. A panic of this one is one of whoever awaits this, so `None`
+    /// never comes.
     pub async fn run_until<T: Send + 'static>(mut self, first: BoxFuture<'static, T>) -> Option<T> {
         let (end, ended) = oneshot::channel();
         // Nobody waits for it only if this is dropped.

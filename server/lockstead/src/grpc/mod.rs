@@ -94,7 +94,6 @@ fn blame_message<B>(mut response: http::Response<B>) -> http::Response<B> {
     response
 }
 
-#[derive(Clone)]
 struct Handlers {
     service: Service,
 }
