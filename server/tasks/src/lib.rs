@@ -221,6 +221,7 @@ impl Drop for Tasks {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     use super::*;
 
@@ -285,6 +286,19 @@ mod tests {
             }
         };
         assert_eq!(tasks.run_until(first.boxed()).await, Some(()));
+    }
+
+    /// It has more to do than there are turns in a row, and nobody else will ring for it.
+    #[tokio::test]
+    async fn one_that_wakes_itself_goes_on_after_the_last_turn() {
+        let mut left = 100 * TURNS_IN_A_ROW;
+        let first = poll_fn(move |context| {
+            left -= 1;
+            context.waker().wake_by_ref();
+            if left == 0 { Poll::Ready("over") } else { Poll::Pending }
+        });
+        let over = tokio::time::timeout(Duration::from_secs(10), Tasks::default().run_until(first.boxed())).await;
+        assert_eq!(over, Ok(Some("over")));
     }
 
     /// A wake that comes while others go first is not lost, from whichever thread.
